@@ -1,0 +1,40 @@
+use serde::{Deserialize, Serialize};
+
+use super::{ByteSize, HumanDuration};
+
+/// Who may create an organization by `POST /auth/register`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    #[default]
+    Open,
+    /// Only `sentinel bootstrap` creates organizations.
+    Closed,
+}
+
+/// The face that people and Prometheus talk to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    pub listen: String,
+    /// Address in links and in the OpenAPI document.
+    pub public_url: String,
+    pub registration: Registration,
+    /// Worker threads.
+    pub threads: usize,
+    pub max_request_body: ByteSize,
+    pub request_timeout: HumanDuration,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8000".into(),
+            public_url: "http://localhost:8000".into(),
+            registration: Registration::Open,
+            threads: 4,
+            max_request_body: ByteSize::mib(1),
+            request_timeout: HumanDuration::secs(30),
+        }
+    }
+}

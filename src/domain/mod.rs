@@ -1,0 +1,17 @@
+//! The words that every other module speaks: typed ids, secrets, time, findings, verdicts and audit events. No I/O.
+
+mod audit_event;
+mod dialect;
+mod finding;
+mod ids;
+mod secret;
+mod time;
+mod verdict;
+
+pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source};
+pub use dialect::Dialect;
+pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity};
+pub use ids::{AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RequestId, SessionId, UserId, WorkspaceId};
+pub use secret::{Secret, Sensitive};
+pub use time::{Clock, ManualClock, SharedClock, SystemClock, Timestamp};
+pub use verdict::{Action, Judged, Verdict};

@@ -1,0 +1,177 @@
+//! Every metric of Sentinel. Base units; no organization, user or key in a label.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// 50 µs to 250 ms: what an inspection may take.
+const SCAN_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+/// 5 ms to 5 min: what a model may take.
+const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// One instance per process, handed to whoever counts something.
+pub struct Metrics {
+    registry: Registry,
+    /// `route, dialect, action{allow,flag,redact,block,error}, status_class{2xx,4xx,5xx}`
+    pub requests: IntCounterVec,
+    /// `detector, category, direction`
+    pub detections: IntCounterVec,
+    /// `direction, stage{read,detect,decide,enforce,total}`
+    pub scan_duration: HistogramVec,
+    /// Time not spent upstream, or waiting for the client's body.
+    pub gateway_overhead: Histogram,
+    /// `provider`
+    pub upstream_duration: HistogramVec,
+    /// `provider`
+    pub upstream_ttfb: HistogramVec,
+    /// `provider, kind{connect,timeout,reset,status_5xx}`
+    pub upstream_errors: IntCounterVec,
+    /// `scope{key,org,ip}`
+    pub rate_limited: IntCounterVec,
+    /// `component`
+    pub failopen: IntCounterVec,
+    /// `component`
+    pub failclosed: IntCounterVec,
+    /// `cache{key,policy}, result{hit,miss,negative}`
+    pub cache_requests: IntCounterVec,
+    /// Records in the journal that are not yet in the database.
+    pub audit_queue_depth: IntGauge,
+    pub audit_backlog_bytes: IntGauge,
+    pub audit_write_failures: IntCounter,
+    pub audit_rows: IntCounter,
+    /// `method, route, status_class`
+    pub admin_requests: IntCounterVec,
+    pub requests_in_flight: IntGauge,
+    /// `version`
+    pub build_info: IntGaugeVec,
+}
+
+impl Metrics {
+    /// # Panics
+    /// Never in practice: names and labels are constants, checked by a test.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::build().unwrap_or_else(|error| unreachable!("metric definitions are constants: {error}"))
+    }
+
+    fn build() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        macro_rules! register {
+            ($metric:expr) => {{
+                let metric = $metric?;
+                registry.register(Box::new(metric.clone()))?;
+                metric
+            }};
+        }
+        let buckets =
+            |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let metrics = Self {
+            requests: register!(IntCounterVec::new(
+                Opts::new("sentinel_requests_total", "Requests of applications."),
+                &["route", "dialect", "action", "status_class"],
+            )),
+            detections: register!(IntCounterVec::new(
+                Opts::new("sentinel_detections_total", "Findings of detectors."),
+                &["detector", "category", "direction"],
+            )),
+            scan_duration: register!(HistogramVec::new(
+                buckets("sentinel_scan_duration_seconds", "Time to read, scan and judge a message.", SCAN_BUCKETS),
+                &["direction", "stage"],
+            )),
+            gateway_overhead: register!(Histogram::with_opts(buckets(
+                "sentinel_gateway_overhead_seconds",
+                "Time of a request not spent upstream or waiting for its body.",
+                SCAN_BUCKETS,
+            ))),
+            upstream_duration: register!(HistogramVec::new(
+                buckets(
+                    "sentinel_upstream_duration_seconds",
+                    "Time from forwarding to the end of the answer.",
+                    UPSTREAM_BUCKETS
+                ),
+                &["provider"],
+            )),
+            upstream_ttfb: register!(HistogramVec::new(
+                buckets(
+                    "sentinel_upstream_ttfb_seconds",
+                    "Time from forwarding to the first byte of the answer.",
+                    UPSTREAM_BUCKETS
+                ),
+                &["provider"],
+            )),
+            upstream_errors: register!(IntCounterVec::new(
+                Opts::new("sentinel_upstream_errors_total", "Upstream calls that failed."),
+                &["provider", "kind"],
+            )),
+            rate_limited: register!(IntCounterVec::new(
+                Opts::new("sentinel_rate_limited_total", "Requests refused by a limit."),
+                &["scope"],
+            )),
+            failopen: register!(IntCounterVec::new(
+                Opts::new("sentinel_failopen_total", "Requests served although a component could not do its work."),
+                &["component"],
+            )),
+            failclosed: register!(IntCounterVec::new(
+                Opts::new("sentinel_failclosed_total", "Requests refused because a component could not do its work."),
+                &["component"],
+            )),
+            cache_requests: register!(IntCounterVec::new(
+                Opts::new("sentinel_cache_requests_total", "Look-ups in in-process caches."),
+                &["cache", "result"],
+            )),
+            audit_queue_depth: register!(IntGauge::new(
+                "sentinel_audit_queue_depth",
+                "Journal records that are not yet in the database.",
+            )),
+            audit_backlog_bytes: register!(IntGauge::new(
+                "sentinel_audit_backlog_bytes",
+                "Bytes of journal that are not yet in the database.",
+            )),
+            audit_write_failures: register!(IntCounter::new(
+                "sentinel_audit_write_failures_total",
+                "Failed attempts to write audit records, to the journal or the database.",
+            )),
+            audit_rows: register!(IntCounter::new("sentinel_audit_rows_total", "Audit rows written to the database.")),
+            admin_requests: register!(IntCounterVec::new(
+                Opts::new("sentinel_admin_requests_total", "Requests to the admin face."),
+                &["method", "route", "status_class"],
+            )),
+            requests_in_flight: register!(IntGauge::new(
+                "sentinel_requests_in_flight",
+                "Requests of applications under way."
+            )),
+            build_info: register!(IntGaugeVec::new(Opts::new("sentinel_build_info", "Always 1."), &["version"])),
+            registry,
+        };
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(metrics)
+    }
+
+    /// The text exposition format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_valid_and_counters_are_rendered() {
+        let metrics = Metrics::build().unwrap();
+        metrics.rate_limited.with_label_values(&["key"]).inc();
+        let text = metrics.render();
+        assert!(text.contains("sentinel_rate_limited_total{scope=\"key\"} 1"), "{text}");
+        assert!(text.contains("sentinel_build_info"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Logs and metrics: every metric name is in `metrics.rs`, every log line is made through `tracing`.
+
+mod logs;
+mod metrics;
+
+pub use logs::init_logs;
+pub use metrics::Metrics;
