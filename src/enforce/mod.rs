@@ -91,9 +91,12 @@ fn inspect_with(
         let splice = Splice::of_document(&document, redactions.map(|judged| &judged.finding));
         if splice.is_empty() { Forward::AsReceived } else { Forward::Redacted(splice.apply(&decoded).into()) }
     };
-    let findings = receipt::findings(&verdict, Direction::Input, |segment| document.role(segment), |segment| {
-        document.path(segment)
-    });
+    let findings = receipt::findings(
+        &verdict,
+        Direction::Input,
+        |segment| document.role(segment),
+        |segment| document.path(segment),
+    );
     let mut coverage = std::mem::take(&mut document.coverage);
     coverage.received = body.bytes.len() as u64;
     Ok(Inspection {

@@ -109,7 +109,10 @@ impl Bound<'_> {
                 Unreadable {
                     status: 413,
                     code: "request_too_large",
-                    message: format!("the body grows to more than {} times its size when decoded", self.limits.max_ratio),
+                    message: format!(
+                        "the body grows to more than {} times its size when decoded",
+                        self.limits.max_ratio
+                    ),
                 }
             } else {
                 too_large(self.limits.max_decoded)

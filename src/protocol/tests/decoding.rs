@@ -118,7 +118,8 @@ fn a_bomb_is_refused_before_it_is_built() {
         assert_eq!((error.status, error.code), (413, "request_too_large"), "{name}");
         assert!(error.message.contains("4194304 bytes"), "{name}: {error}");
 
-        let by_ratio = decode(&packed.into(), Some(name), &ReadLimits { max_decoded: 1 << 30, max_ratio: 20, ..LIMITS });
+        let by_ratio =
+            decode(&packed.into(), Some(name), &ReadLimits { max_decoded: 1 << 30, max_ratio: 20, ..LIMITS });
         let error = by_ratio.expect_err(name);
         assert_eq!((error.status, error.code), (413, "request_too_large"), "{name}");
         assert!(error.message.contains("20 times"), "{name}: {error}");

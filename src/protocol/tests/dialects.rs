@@ -175,7 +175,10 @@ fn gemini_bedrock_and_ollama() {
 #[test]
 fn any_other_json() {
     assert_eq!(
-        segments(None, r#"{"user_input":"u","deep":{"er":["v"]},"system_prompt":"s","messages":[{"role":"tool","content":"t"}]}"#),
+        segments(
+            None,
+            r#"{"user_input":"u","deep":{"er":["v"]},"system_prompt":"s","messages":[{"role":"tool","content":"t"}]}"#
+        ),
         [
             "User user_input u",
             "Other {key} deep",
@@ -205,10 +208,7 @@ fn a_choice_that_is_not_a_known_word_is_text() {
 #[test]
 fn an_escaped_key_or_role_means_what_it_means_upstream() {
     let body = r#"{"m\u0065ssages":[{"rol\u0065":"t\u006fol","content":"x"}]}"#;
-    assert_eq!(
-        segments(Some(Dialect::Openai), body),
-        ["Tool messages[0].role tool", "Tool messages[0].content x"]
-    );
+    assert_eq!(segments(Some(Dialect::Openai), body), ["Tool messages[0].role tool", "Tool messages[0].content x"]);
 }
 
 #[test]

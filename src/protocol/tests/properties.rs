@@ -83,7 +83,8 @@ fn compare(dialect: Option<Dialect>, body: &[u8]) -> Result<(), TestCaseError> {
             let ours = texts(&document);
             let mut unmatched = ours.iter().peekable();
             strings.retain(|text| {
-                !text.is_empty() && (unmatched.next_if(|ours| *ours == text).is_some() || Word::of(text) == Word::Unknown)
+                !text.is_empty()
+                    && (unmatched.next_if(|ours| *ours == text).is_some() || Word::of(text) == Word::Unknown)
             });
             prop_assert_eq!(ours, strings);
         }

@@ -76,8 +76,23 @@ fn every_shape_that_lenient_parsers_read_differently_is_refused() {
 #[test]
 fn what_is_valid_is_read() {
     for body in [
-        "{}", "[]", " [ ] ", "null", "true", "false", "0", "-0", "1e9", "1E+9", "-1.5e-3", "\"\"", "\"\u{7f}\"",
-        r#""\ud83d\ude00\/\b\f\n\r\t\"\\\uFFFF""#, "[[],{}]", "\r\n\t {\"a\" : [ 1 , 2 ] }\n", "{\"a\":{\"a\":{\"a\":1}}}",
+        "{}",
+        "[]",
+        " [ ] ",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1e9",
+        "1E+9",
+        "-1.5e-3",
+        "\"\"",
+        "\"\u{7f}\"",
+        r#""\ud83d\ude00\/\b\f\n\r\t\"\\\uFFFF""#,
+        "[[],{}]",
+        "\r\n\t {\"a\" : [ 1 , 2 ] }\n",
+        "{\"a\":{\"a\":{\"a\":1}}}",
         "1e999",
     ] {
         read_json(None, body).unwrap_or_else(|error| panic!("{body}: {error}"));
@@ -95,7 +110,8 @@ fn depth_is_bounded_exactly() {
 
 #[test]
 fn a_fault_names_the_place_and_never_quotes() {
-    let body = r#"{"messages":[{"role":"user"},{"content":[{"text":"my secret","jo@example.com":{"text":"bad \x"}}]}]}"#;
+    let body =
+        r#"{"messages":[{"role":"user"},{"content":[{"text":"my secret","jo@example.com":{"text":"bad \x"}}]}]}"#;
     let error = read_json(Some(Dialect::Openai), body).unwrap_err();
     assert_eq!(
         error.message,
