@@ -9,9 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{
-    Authorized, Input, Json, List, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable, page,
-};
+use super::answer::List;
+use super::extract::{Authorized, Input, Json, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable, page};
 use super::problem::{Code, Fault, Problem};
 use crate::authn::ApiKeySecret;
 use crate::domain::{ApiKeyId, Timestamp, UserId, WorkspaceId};

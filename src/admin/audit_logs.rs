@@ -5,7 +5,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Authorized, List, Path, Query, ReadAudit, page};
+use super::answer::List;
+use super::extract::{Authorized, Path, Query, ReadAudit, page};
 use super::problem::{Fault, Problem};
 use crate::domain::{
     Action, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId, Source,

@@ -1,5 +1,5 @@
 //! What happens around every handler, from outside in: the request's id, the log line, the metric and the headers of every
-//! answer; panics; the time limit; the size limit.
+//! answer; panics; the time limit.
 
 use std::time::Instant;
 
@@ -9,7 +9,6 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::Api;
@@ -33,8 +32,6 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
 pub fn around(router: Router<Api>, api: &Api) -> Router<Api> {
     let admin = &api.state.config.admin;
     router
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(admin.max_request_body.as_usize()))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, admin.request_timeout.get()))
         // What panicked may have had a customer's text in its message: it is not repeated here.
         .layer(CatchPanicLayer::custom(|_| Problem::internal("a handler panicked").into_response()))

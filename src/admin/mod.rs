@@ -4,6 +4,7 @@
 //! store, and answers. Errors are made in `problem.rs` alone. Handlers are registered once, for routing and for the
 //! OpenAPI document; `docs.rs` adds to the document what is the same for all.
 
+mod answer;
 mod api_keys;
 mod audit_logs;
 mod auth;
@@ -16,6 +17,7 @@ mod organizations;
 mod policies;
 mod problem;
 mod process;
+mod serve;
 mod users;
 mod workspaces;
 
@@ -34,6 +36,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use docs::openapi_json;
+pub use serve::serve;
 
 /// What handlers need.
 #[derive(Clone)]
@@ -96,23 +99,4 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(process::routes())
         .merge(health::routes())
         .merge(docs::routes())
-}
-
-/// Serves until `stop` turns true, then finishes what is under way.
-///
-/// # Errors
-/// When the listener cannot be used.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    state: AdminState,
-    mut stop: tokio::sync::watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let service = router(state).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let stopped = async move {
-        // A sender that is gone has stopped as well.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, service).with_graceful_shutdown(stopped).await
 }

@@ -9,10 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::answer::{Tagged, Versioned};
 use super::auth::email_faults;
 use super::extract::{
-    Authorized, Input, Json, MaybeIfMatch, Query, ReadOrganization, ReadStats, Tagged, Versioned, WriteOrganization,
-    name_faults, nullable,
+    Authorized, Input, Json, MaybeIfMatch, Query, ReadOrganization, ReadStats, WriteOrganization, name_faults, nullable,
 };
 use super::problem::{Fault, Problem};
 use crate::domain::{OrgId, Timestamp};

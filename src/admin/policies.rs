@@ -7,9 +7,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, IfMatch, Input, Json, List, PageQuery, Path, Query, ReadPolicies, Tagged, Versioned, WritePolicies,
-    name_faults,
+    Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadPolicies, WritePolicies, name_faults,
 };
 use super::problem::{Fault, Problem};
 use crate::domain::{PolicyId, Timestamp, UserId};

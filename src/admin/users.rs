@@ -7,9 +7,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::answer::List;
 use super::auth::email_faults;
 use super::extract::{
-    Authorized, Input, InviteUsers, Json, List, PageQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
+    Authorized, Input, InviteUsers, Json, PageQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
 use crate::authn::{Authority, Permission, Role, authority_of, temporary_password};

@@ -6,9 +6,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, IfMatch, Input, Json, List, PageQuery, Path, Query, ReadWorkspaces, Tagged, Versioned, WriteWorkspaces,
-    name_faults, nullable,
+    Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults, nullable,
 };
 use super::problem::{Code, Fault, Problem};
 use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceId};
