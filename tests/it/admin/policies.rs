@@ -31,12 +31,12 @@ async fn a_policy_is_replaced_by_versions_and_each_holds_on_the_next_request() {
 
     let path = format!("/policies/{}", first["id"].as_str().unwrap());
     let monitor = json!({"name": "house rules", "document": {"extends": "monitor"}, "is_default": true});
-    let put = |tag: &str| org.owner.change(Method::PUT, &path, tag, monitor.clone());
+    let put = || org.owner.change(Method::PUT, &path, &tag, monitor.clone());
     org.owner.send(org.owner.request(Method::PUT, &path).json(&monitor)).await.problem(428, "precondition_required");
-    let second = put(&tag).await.ok(200);
+    let second = put().await.ok(200);
     assert_eq!((&second["id"], &second["version"]), (&first["id"], &json!(2)));
     assert_eq!(second["parent_policy_id"], first["version_id"]);
-    put(&tag).await.problem(412, "precondition_failed");
+    put().await.problem(412, "precondition_failed");
     let result = client.process(&key, CARD).await.ok(200);
     assert_eq!((&result["action"], &result["policy"]["version"]), (&json!("flag"), &json!(2)));
 
