@@ -2,6 +2,7 @@
 
 mod key;
 mod key_cache;
+mod key_usage;
 
 pub use key::{ApiKeySecret, KEY_PREFIXES, MalformedKey};
 pub use key_cache::{AuthError, Caller, KeyCache, KeyScope};
