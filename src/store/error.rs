@@ -2,7 +2,7 @@
 
 use sqlx::error::ErrorKind;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A unique value is taken; names what: `email`, `workspace name` …
     #[error("{0} is already in use")]

@@ -1,0 +1,115 @@
+//! The person who calls, already allowed to.
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use super::super::Api;
+use super::super::problem::{Code, Problem};
+use crate::authn::{Permission, Session};
+use crate::store::{Store, TenantTx};
+
+/// What an operation needs from the person who calls it.
+pub trait Requires: Send + Sync + 'static {
+    /// None: being logged in is enough.
+    const PERMISSION: Option<Permission>;
+    /// Allowed before a temporary password has been changed.
+    const BEFORE_PASSWORD_CHANGE: bool = false;
+}
+
+macro_rules! requirements {
+    ($($name:ident = $permission:expr),+ $(,)?) => {$(
+        #[doc = concat!("Requires [`", stringify!($permission), "`].")]
+        pub struct $name;
+        impl Requires for $name {
+            const PERMISSION: Option<Permission> = Some($permission);
+        }
+    )+};
+}
+
+requirements! {
+    ReadOrganization = Permission::ReadOrganization,
+    WriteOrganization = Permission::WriteOrganization,
+    ReadStats = Permission::ReadStats,
+    ReadUsers = Permission::ReadUsers,
+    InviteUsers = Permission::InviteUsers,
+    WriteUsers = Permission::WriteUsers,
+    ReadWorkspaces = Permission::ReadWorkspaces,
+    WriteWorkspaces = Permission::WriteWorkspaces,
+    ReadApiKeys = Permission::ReadApiKeys,
+    WriteApiKeys = Permission::WriteApiKeys,
+    ReadPolicies = Permission::ReadPolicies,
+    WritePolicies = Permission::WritePolicies,
+    ReadAudit = Permission::ReadAudit,
+}
+
+/// Requires a session and nothing else, even while a temporary password is to be changed.
+pub struct Myself;
+
+impl Requires for Myself {
+    const PERMISSION: Option<Permission> = None;
+    const BEFORE_PASSWORD_CHANGE: bool = true;
+}
+
+/// A person who is logged in and may do `P`.
+pub struct Authorized<P> {
+    pub session: Session,
+    store: Store,
+    permission: PhantomData<P>,
+}
+
+impl<P> Authorized<P> {
+    /// A read-only transaction in the person's organization.
+    pub async fn read(&self) -> Result<TenantTx, Problem> {
+        Ok(self.store.read(self.session.scope).await?)
+    }
+
+    pub async fn write(&self) -> Result<TenantTx, Problem> {
+        Ok(self.store.write(self.session.scope).await?)
+    }
+}
+
+impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers)
+            .ok_or_else(|| Problem::unauthenticated("an access token is needed: `Authorization: Bearer …`"))?;
+        let session = api.sessions.authenticate(token).await?;
+        if session.user.must_change_password && !P::BEFORE_PASSWORD_CHANGE {
+            let detail = "set a new password with `POST /auth/password` first";
+            return Err(Problem::new(Code::PasswordChangeRequired, detail));
+        }
+        match P::PERMISSION {
+            Some(permission) if !session.authority.has(permission) => Err(Problem::forbidden(permission)),
+            _ => Ok(Self { session, store: api.state.store.clone(), permission: PhantomData }),
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer`; the scheme is compared without case (RFC 9110).
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_bearer_scheme_is_compared_without_case() {
+        let with = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(with("bearer abc"), Some("abc".into()));
+        assert_eq!(with("Bearer  abc "), Some("abc".into()));
+        assert_eq!(with("Basic abc"), None);
+        assert_eq!(with("Bearer"), None);
+    }
+}

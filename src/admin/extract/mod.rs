@@ -1,0 +1,54 @@
+//! What handlers take: an authorized person, strict JSON, strict queries, ids, the version in `If-Match`, the client.
+
+mod authorized;
+mod body;
+mod query;
+mod version;
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header;
+use axum::http::request::Parts;
+
+pub use authorized::*;
+pub use body::{Input, Json, name_faults, nullable};
+pub use query::{PageQuery, Query, page};
+pub use version::{IfMatch, MaybeIfMatch};
+
+use super::Api;
+use super::problem::Problem;
+use crate::authn::ClientInfo;
+
+/// The id in the path. What is no id names nothing: 404.
+pub struct Path<T>(pub T);
+
+impl<T: FromStr + Send> FromRequestParts<Api> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let axum::extract::Path(text) =
+            axum::extract::Path::<String>::from_request_parts(parts, api).await.map_err(|_| Problem::not_found())?;
+        text.parse().map(Self).map_err(|_| Problem::not_found())
+    }
+}
+
+/// Where the request comes from.
+pub struct Client(pub ClientInfo);
+
+/// Bytes of the user agent that are kept.
+const USER_AGENT: usize = 200;
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(ClientInfo {
+            user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT).collect()),
+            ip: address.map(|ConnectInfo(address)| address.ip().to_string()),
+        }))
+    }
+}
