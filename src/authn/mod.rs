@@ -2,6 +2,14 @@
 
 mod key;
 mod key_cache;
+mod password;
+mod role;
+mod session;
+mod token;
 
 pub use key::{ApiKeySecret, KEY_PREFIXES, MalformedKey};
 pub use key_cache::{AuthError, Caller, KeyCache, KeyScope};
+pub use password::{MAX_LENGTH, MIN_LENGTH, Match, PasswordError, Passwords, temporary_password, weakness};
+pub use role::{Authority, GrantError, Permission, Role, UnknownName};
+pub use session::{ClientInfo, Issued, Session, SessionError, Sessions, authority_of};
+pub use token::{Claims, RefreshToken, TokenError, Tokens};
