@@ -12,6 +12,7 @@ pub mod store;
 
 pub mod audit;
 pub mod authn;
+pub mod cache;
 pub mod detect;
 pub mod enforce;
 pub mod health;

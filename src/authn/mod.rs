@@ -2,6 +2,7 @@
 
 mod key;
 mod key_cache;
+mod key_usage;
 mod password;
 mod role;
 mod session;

@@ -43,13 +43,21 @@ impl TenantScope {
     }
 }
 
+#[cfg(test)]
+impl TenantScope {
+    /// For unit tests of what only passes scopes on.
+    pub(crate) const fn for_tests(org: OrgId) -> Self {
+        Self { org }
+    }
+}
+
 impl std::fmt::Debug for TenantScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TenantScope({})", self.org)
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A unique value is taken; names what: `email`, `workspace name` …
     #[error("{0} is already in use")]
