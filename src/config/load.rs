@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use super::tree::{Setting, Tree};
+use super::tree::{Finished, Setting, Tree};
 use super::{Config, environment, validate};
 
 /// What the command line overrides.
@@ -69,7 +69,7 @@ pub fn explain(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Re
         tree.apply_flag(key, value);
     }
 
-    let (mut config, origins, mut faults) = tree.finish()?;
+    let Finished { mut config, origins, mut faults } = tree.finish()?;
     faults.extend(validate::faults(&config).into_iter().map(|(path, message)| match origin_of(&origins, &path) {
         Some(origin) => format!("{path}: {message} ({origin})"),
         None => format!("{path}: {message}"),

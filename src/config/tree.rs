@@ -25,6 +25,14 @@ pub(super) struct Tree {
     added: Vec<(String, String)>,
 }
 
+/// What a [`Tree`] comes to.
+pub(super) struct Finished {
+    /// Without what is faulty.
+    pub config: Config,
+    pub origins: BTreeMap<String, String>,
+    pub faults: Vec<String>,
+}
+
 impl Tree {
     pub fn of_defaults() -> Self {
         let mut root = serde_yaml::to_value(Config::default()).unwrap_or_default();
@@ -160,8 +168,11 @@ impl Tree {
         }
     }
 
-    /// The configuration without what is faulty, the origins, and the faults.
-    pub fn finish(mut self) -> Result<(Config, BTreeMap<String, String>, Vec<String>), ConfigError> {
+    /// Everything that was put in.
+    ///
+    /// # Errors
+    /// Never in practice: every setting was tried when it was put in.
+    pub fn finish(mut self) -> Result<Finished, ConfigError> {
         for (name, origin) in std::mem::take(&mut self.added) {
             for key in ["dialect", "url"] {
                 let path = format!("upstreams.{name}.{key}");
@@ -172,7 +183,7 @@ impl Tree {
         }
         let config = serde_yaml::from_value(self.root)
             .map_err(|error| ConfigError::Invalid { origin: "configuration".into(), message: error.to_string() })?;
-        Ok((config, self.origins, self.faults))
+        Ok(Finished { config, origins: self.origins, faults: self.faults })
     }
 
     /// Swaps the value at `path`, which exists.
