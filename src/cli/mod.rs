@@ -49,6 +49,7 @@ enum Command {
     Keys(keys::Args),
     Scan(scan::Args),
     Config(config::Args),
+    /// Print the OpenAPI document of the admin face
     Openapi,
 }
 
