@@ -1,16 +1,39 @@
 //! The REST API: one file per resource, thin handlers. The only user of axum.
+//!
+//! A handler takes what `extract.rs` has already checked (who, may they, is the input what the contract says), calls the
+//! store, and answers. Errors are made in `problem.rs` alone. Handlers are registered once, for routing and for the
+//! OpenAPI document; `docs.rs` adds to the document what is the same for all.
+
+mod api_keys;
+mod audit_logs;
+mod auth;
+mod conform;
+mod docs;
+mod extract;
+mod health;
+mod middleware;
+mod organizations;
+mod policies;
+mod problem;
+mod process;
+mod users;
+mod workspaces;
 
 use std::sync::Arc;
 
-use crate::authn::KeyCache;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::authn::{KeyCache, Passwords, Sessions, Tokens};
 use crate::config::Config;
 use crate::detect::Engine;
-use crate::domain::SharedClock;
+use crate::domain::{Secret, SharedClock};
 use crate::health::Health;
 use crate::limits::RateLimiter;
 use crate::process::Processor;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+
+pub use docs::openapi_json;
 
 /// What handlers need.
 #[derive(Clone)]
@@ -26,15 +49,53 @@ pub struct AdminState {
     pub clock: SharedClock,
 }
 
-/// The whole admin face.
-pub fn router(_state: AdminState) -> axum::Router {
-    todo!()
+/// [`AdminState`] and what is made of its configuration.
+#[derive(Clone)]
+struct Api {
+    state: AdminState,
+    passwords: Passwords,
+    sessions: Arc<Sessions>,
 }
 
-/// The OpenAPI 3.1 document, as committed in `admin/openapi.json`.
-#[must_use]
-pub fn openapi_json() -> String {
-    todo!()
+impl Api {
+    fn new(state: AdminState) -> Self {
+        let auth = &state.config.auth;
+        let secret = auth.jwt_secret.clone().unwrap_or_else(|| {
+            tracing::warn!("no auth.jwt_secret: access tokens end with this process");
+            Secret::new(crate::authn::RefreshToken::generate().expose().to_owned())
+        });
+        let tokens = Tokens::new(&secret, &state.config.admin.public_url, auth.access_token_ttl.get());
+        let passwords = Passwords::new(auth);
+        let sessions =
+            Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
+        Self { state, passwords, sessions }
+    }
+}
+
+/// The whole admin face: every path at the root and again below `/api/v1`.
+pub fn router(state: AdminState) -> axum::Router {
+    let api = Api::new(state);
+    let routes = axum::Router::from(resources()).merge(docs::page());
+    let everything = axum::Router::new()
+        .nest("/api/v1", routes.clone())
+        .merge(routes)
+        .fallback(async || problem::Problem::not_found());
+    middleware::around(everything, &api).with_state(api)
+}
+
+/// Every documented operation.
+fn resources() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(docs::skeleton())
+        .merge(auth::routes())
+        .merge(organizations::routes())
+        .merge(users::routes())
+        .merge(workspaces::routes())
+        .merge(api_keys::routes())
+        .merge(policies::routes())
+        .merge(audit_logs::routes())
+        .merge(process::routes())
+        .merge(health::routes())
+        .merge(docs::routes())
 }
 
 /// Serves until `stop` turns true, then finishes what is under way.
@@ -42,9 +103,16 @@ pub fn openapi_json() -> String {
 /// # Errors
 /// When the listener cannot be used.
 pub async fn serve(
-    _listener: std::net::TcpListener,
-    _state: AdminState,
-    _stop: tokio::sync::watch::Receiver<bool>,
+    listener: std::net::TcpListener,
+    state: AdminState,
+    mut stop: tokio::sync::watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    todo!()
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let service = router(state).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let stopped = async move {
+        // A sender that is gone has stopped as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(stopped).await
 }

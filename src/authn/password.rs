@@ -1,6 +1,6 @@
 //! Passwords of people: what is accepted, and Argon2id hashing that neither blocks the runtime nor fills the memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error as HashError, PasswordHasher as _, PasswordVerifier as _};
@@ -45,20 +45,18 @@ pub struct Passwords {
     argon2: Argon2<'static>,
     permits: Arc<Semaphore>,
     /// The hash that unknown accounts are compared with, so that they take as long as known ones.
-    decoy: Arc<str>,
+    decoy: Arc<OnceLock<String>>,
 }
 
 impl Passwords {
     /// Parameters below what Argon2 allows are raised to it.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bytes.
-    pub fn new(config: &AuthConfig) -> Result<Self, PasswordError> {
+    #[must_use]
+    pub fn new(config: &AuthConfig) -> Self {
         let memory = config.argon2_memory_kib.max(Params::MIN_M_COST);
-        let params = Params::new(memory, config.argon2_passes.max(1), 1, None).map_err(failed)?;
+        let params = Params::new(memory, config.argon2_passes.max(1), 1, None).unwrap_or(Params::DEFAULT);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let decoy = argon2.hash_password(temporary_password().expose().as_bytes()).map_err(failed)?.to_string();
-        Ok(Self { argon2, permits: Arc::new(Semaphore::new(config.argon2_parallel.max(1))), decoy: decoy.into() })
+        let permits = Arc::new(Semaphore::new(config.argon2_parallel.max(1)));
+        Self { argon2, permits, decoy: Arc::default() }
     }
 
     /// The PHC string of `password` under a new salt.
@@ -84,7 +82,10 @@ impl Passwords {
     ) -> Result<Match, PasswordError> {
         let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
         self.blocking(move || {
-            let text = stored.as_ref().map_or(&*decoy, |stored| stored.expose());
+            let text = match &stored {
+                Some(stored) => stored.expose().as_str(),
+                None => decoy_of(&argon2, &decoy)?,
+            };
             let hash = PasswordHash::new(text).map_err(failed)?;
             match argon2.verify_password(password.expose().as_bytes(), &hash) {
                 Ok(()) if stored.is_none() => Ok(Match::Wrong),
@@ -109,6 +110,15 @@ impl Passwords {
         });
         result.await.map_err(|_| PasswordError::Interrupted)?
     }
+}
+
+/// Made when first needed: the one log-in that takes twice as long tells nothing, for it is the first of its process.
+fn decoy_of<'d>(argon2: &Argon2<'_>, decoy: &'d OnceLock<String>) -> Result<&'d str, PasswordError> {
+    if decoy.get().is_none() {
+        let hash = argon2.hash_password(temporary_password().expose().as_bytes()).map_err(failed)?.to_string();
+        let _ = decoy.set(hash);
+    }
+    Ok(decoy.get().map(String::as_str).unwrap_or_default())
 }
 
 fn failed(error: impl std::fmt::Display) -> PasswordError {
@@ -187,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_matches_its_password_and_no_other() {
-        let passwords = Passwords::new(&cheap()).unwrap();
+        let passwords = Passwords::new(&cheap());
         let hash = passwords.hash(secret("SecurePass123!")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
         let stored = Some(Secret::new(hash));
@@ -198,8 +208,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_with_other_parameters_still_matches_but_is_outdated() {
-        let old = Passwords::new(&cheap()).unwrap().hash(secret("SecurePass123!")).await.unwrap();
-        let now = Passwords::new(&AuthConfig { argon2_passes: 2, ..cheap() }).unwrap();
+        let old = Passwords::new(&cheap()).hash(secret("SecurePass123!")).await.unwrap();
+        let now = Passwords::new(&AuthConfig { argon2_passes: 2, ..cheap() });
         assert_eq!(
             now.verify(secret("SecurePass123!"), Some(Secret::new(old.clone()))).await.unwrap(),
             Match::Outdated

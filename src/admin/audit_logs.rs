@@ -1,0 +1,193 @@
+//! `/audit-logs`: what the gateway remembers of every request.
+
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{Authorized, List, Path, Query, ReadAudit, page};
+use super::problem::{Fault, Problem};
+use crate::domain::{
+    Action, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId, Source,
+    Timestamp, WorkspaceId,
+};
+use crate::store::{AuditFilter, AuditRow};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
+}
+
+/// One request: what was found and done, never its text.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct AuditLog {
+    id: AuditId,
+    /// As the application was told it.
+    #[schema(value_type = String, example = "req_0193b5d0a5d17c3a8f2e4b6c8d0e1f23")]
+    request_id: RequestId,
+    workspace_id: Option<WorkspaceId>,
+    api_key_id: Option<ApiKeyId>,
+    occurred_at: Timestamp,
+    /// The gateway node.
+    node: String,
+    source: Source,
+    #[schema(example = "POST")]
+    method: String,
+    #[schema(example = "/v1/chat/completions")]
+    path: String,
+    #[schema(example = "openai")]
+    dialect: Option<String>,
+    upstream: Option<String>,
+    model: Option<String>,
+    /// The application's own name for its end user.
+    user_id: Option<String>,
+    client_ip: Option<String>,
+    policy_id: Option<PolicyId>,
+    policy_name: Option<String>,
+    policy_version: Option<i64>,
+    action: Action,
+    direction: Direction,
+    /// 0 to 100.
+    risk_score: u8,
+    pii_detected: bool,
+    injection_detected: bool,
+    /// Marked for human review.
+    escalated: bool,
+    categories: Vec<Category>,
+    findings: Vec<AuditFinding>,
+    coverage: Coverage,
+    /// Why Sentinel refused.
+    #[schema(example = "content_filter")]
+    error_code: Option<String>,
+    /// Null, like all that follows, while the request is running.
+    outcome: Option<Outcome>,
+    completed_at: Option<Timestamp>,
+    /// What the application was told.
+    status: Option<u16>,
+    upstream_status: Option<u16>,
+    duration_us: Option<u64>,
+    /// Time not spent waiting for the upstream or the client.
+    overhead_us: Option<u64>,
+    /// Time to the first byte of the answer.
+    ttfb_us: Option<u64>,
+    response_bytes: Option<u64>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+impl From<AuditRow> for AuditLog {
+    fn from(AuditRow { event, completion, .. }: AuditRow) -> Self {
+        let done = completion.as_ref();
+        Self {
+            id: event.id,
+            request_id: event.id.into(),
+            workspace_id: event.workspace_id,
+            api_key_id: event.api_key_id,
+            occurred_at: event.occurred_at,
+            node: event.node,
+            source: event.source,
+            method: event.method,
+            path: event.path,
+            dialect: event.dialect,
+            upstream: event.upstream,
+            model: event.model,
+            user_id: event.user_id,
+            client_ip: event.client_ip,
+            policy_id: event.policy_id,
+            policy_name: event.policy_name,
+            policy_version: event.policy_version,
+            action: event.action,
+            direction: event.direction,
+            risk_score: event.risk_score,
+            pii_detected: event.pii_detected,
+            injection_detected: event.injection_detected,
+            escalated: event.escalated,
+            categories: event.categories,
+            findings: event.findings,
+            coverage: event.coverage,
+            error_code: done.and_then(|done| done.error_code.clone()).or(event.error_code),
+            outcome: done.map(|done| done.outcome),
+            completed_at: done.map(|done| done.completed_at),
+            status: done.map(|done| done.status),
+            upstream_status: done.and_then(|done| done.upstream_status),
+            duration_us: done.map(|done| done.duration_us),
+            overhead_us: done.map(|done| done.overhead_us),
+            ttfb_us: done.and_then(|done| done.ttfb_us),
+            response_bytes: done.map(|done| done.response_bytes),
+            input_tokens: done.and_then(|done| done.input_tokens),
+            output_tokens: done.and_then(|done| done.output_tokens),
+        }
+    }
+}
+
+/// All given conditions hold.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct AuditQuery {
+    /// Not before.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
+    from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    to: Option<Timestamp>,
+    #[param(value_type = Option<uuid::Uuid>)]
+    workspace_id: Option<WorkspaceId>,
+    #[param(value_type = Option<uuid::Uuid>)]
+    api_key_id: Option<ApiKeyId>,
+    /// The application's own name for its end user.
+    user_id: Option<String>,
+    /// What was done.
+    #[param(inline)]
+    action: Option<Action>,
+    /// With a finding of this kind.
+    #[param(inline)]
+    category: Option<Category>,
+    /// 0 to 100.
+    #[param(minimum = 0, maximum = 100)]
+    min_risk_score: Option<u8>,
+    /// How many at most, 1 to 200 (50).
+    #[param(minimum = 1, maximum = 200, example = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The audit trail of requests
+///
+/// Newest first. A request is listed when its record has reached the database, usually within a second.
+#[utoipa::path(get, path = "/audit-logs", tag = "audit", operation_id = "listAuditLogs",
+    security(("session" = ["audit:read"])), params(AuditQuery), responses(
+    (status = 200, description = "A page of requests", body = List<AuditLog>),
+))]
+async fn list(admin: Authorized<ReadAudit>, Query(query): Query<AuditQuery>) -> Result<List<AuditLog>, Problem> {
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && from >= to
+    {
+        return Err(Problem::query(vec![Fault::parameter("to", "must be later than `from`")]));
+    }
+    let filter = AuditFilter {
+        from: query.from,
+        to: query.to,
+        workspace_id: query.workspace_id,
+        api_key_id: query.api_key_id,
+        user_id: query.user_id,
+        action: query.action,
+        category: query.category,
+        min_risk_score: query.min_risk_score,
+    };
+    let mut tx = admin.read().await?;
+    let page = tx.audit_logs().list(&filter, &page(query.limit, query.cursor)).await?;
+    Ok(List::new(page, AuditLog::from))
+}
+
+/// One request of the audit trail
+///
+/// By the id in `x-request-id`, as a UUID.
+#[utoipa::path(get, path = "/audit-logs/{id}", tag = "audit", operation_id = "getAuditLog",
+    security(("session" = ["audit:read"])), params(("id" = AuditId, Path)), responses(
+    (status = 200, description = "The request", body = AuditLog),
+))]
+async fn get(admin: Authorized<ReadAudit>, Path(id): Path<AuditId>) -> Result<axum::Json<AuditLog>, Problem> {
+    let row = admin.read().await?.audit_logs().find(id).await?.ok_or_else(Problem::not_found)?;
+    Ok(axum::Json(row.into()))
+}

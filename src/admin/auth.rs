@@ -1,0 +1,285 @@
+//! `/auth`: registering, logging in, and the session that follows.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
+use super::problem::{Code, Fault, Problem};
+use super::users::User;
+use crate::authn::{self, Issued, Match, Permission};
+use crate::config::Registration;
+use crate::domain::{OrgId, Secret, UserId};
+use crate::store::{LoginAccount, NewOrganization};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(me))
+        .routes(routes!(change_password))
+}
+
+/// The first workspace of an organization.
+const FIRST_WORKSPACE: &str = "default";
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    #[schema(max_length = 254, example = "founder@acme.com")]
+    email: String,
+    /// At least 12 characters, hard to guess, without your name, address or organization.
+    #[schema(value_type = String, format = Password, example = "SecurePass123!")]
+    password: Secret<String>,
+    #[schema(min_length = 1, max_length = 200, example = "John Doe")]
+    full_name: String,
+    #[schema(min_length = 1, max_length = 100, example = "Acme Corp")]
+    org_name: String,
+}
+
+impl Input for Register {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = email_faults("/email", &self.email);
+        let about = [self.email.as_str(), &self.full_name, &self.org_name];
+        let weakness = authn::weakness(self.password.expose(), &about);
+        faults.extend(weakness.map(|detail| Fault::at("/password", detail)));
+        faults.extend(name_faults("/full_name", &self.full_name));
+        faults.extend(name_faults("/org_name", &self.org_name));
+        faults
+    }
+}
+
+/// Faults of an e-mail address: only what no address can be. Whether it is someone's, only a mail can tell.
+pub(super) fn email_faults(pointer: &str, email: &str) -> Vec<Fault> {
+    let good = email.split_once('@').is_some_and(|(local, domain)| {
+        let plain = |text: &str| !text.contains(|c: char| c.is_whitespace() || c.is_control() || "@<>,;\"".contains(c));
+        let dots = !domain.starts_with('.') && !domain.ends_with('.') && !domain.contains("..");
+        (1..=64).contains(&local.len()) && !domain.is_empty() && plain(local) && plain(domain) && dots
+    });
+    if good { Vec::new() } else { vec![Fault::at(pointer, "must be an e-mail address")] }
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    #[schema(example = "founder@acme.com")]
+    email: String,
+    #[schema(value_type = String, format = Password, max_length = 128, example = "SecurePass123!")]
+    password: Secret<String>,
+}
+
+impl Input for Login {}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    #[schema(value_type = String, max_length = 200, example = "Zk1rQ0h3c0xwUjN2VGd5bUFlOFhkMm5KcVdpQmZVb0c")]
+    refresh_token: Secret<String>,
+}
+
+impl Input for Refresh {}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    #[schema(value_type = String, format = Password, max_length = 128)]
+    current_password: Secret<String>,
+    /// At least 12 characters, hard to guess, without your name or address.
+    #[schema(value_type = String, format = Password, example = "correct horse battery staple")]
+    new_password: Secret<String>,
+}
+
+impl Input for ChangePassword {
+    fn faults(&self) -> Vec<Fault> {
+        let same = self.current_password == self.new_password;
+        same.then(|| Fault::at("/new_password", "must differ from the current one")).into_iter().collect()
+    }
+}
+
+/// Tokens to act for a person.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct TokenPair {
+    /// For `Authorization: Bearer`.
+    #[schema(example = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.…")]
+    access_token: String,
+    /// For `POST /auth/refresh`, once.
+    refresh_token: String,
+    #[schema(example = "bearer")]
+    token_type: &'static str,
+    /// Seconds that the access token lives.
+    #[schema(example = 900)]
+    expires_in: u64,
+    user_id: UserId,
+    org_id: OrgId,
+    /// The password is temporary: everything but `GET /auth/me`, `POST /auth/logout` and `POST /auth/password` is refused
+    /// until it has been changed.
+    must_change_password: bool,
+}
+
+impl From<Issued> for TokenPair {
+    fn from(issued: Issued) -> Self {
+        Self {
+            access_token: issued.access_token.expose().clone(),
+            refresh_token: issued.refresh_token.expose().to_owned(),
+            token_type: "bearer",
+            expires_in: issued.expires_in.as_secs(),
+            user_id: issued.user_id,
+            org_id: issued.org_id,
+            must_change_password: issued.must_change_password,
+        }
+    }
+}
+
+/// Create an account and its organization
+///
+/// The account is the organization's owner; a first workspace, `default`, is made with it.
+#[utoipa::path(post, path = "/auth/register", tag = "auth", operation_id = "register", responses(
+    (status = 201, description = "Registered and logged in", body = TokenPair),
+    (status = 403, description = "`registration_closed`"),
+    (status = 409, description = "The address has an account"),
+))]
+async fn register(
+    State(api): State<Api>,
+    Client(client): Client,
+    Json(body): Json<Register>,
+) -> Result<(StatusCode, axum::Json<TokenPair>), Problem> {
+    if api.state.config.admin.registration == Registration::Closed {
+        return Err(Problem::new(Code::RegistrationClosed, "ask the operator of this installation"));
+    }
+    let organization = NewOrganization {
+        name: body.org_name.trim().to_owned(),
+        owner_email: body.email,
+        owner_full_name: body.full_name.trim().to_owned(),
+        owner_password_hash: api.passwords.hash(body.password).await?,
+        workspace_name: FIRST_WORKSPACE.to_owned(),
+    };
+    let registered = api.state.store.register(organization).await?;
+    let issued = api.sessions.open(registered.scope, registered.user_id, client).await?;
+    Ok((StatusCode::CREATED, axum::Json(issued.into())))
+}
+
+/// Log in
+///
+/// The answer to an unknown address is the same, and takes as long, as that to a wrong password.
+#[utoipa::path(post, path = "/auth/login", tag = "auth", operation_id = "login", responses(
+    (status = 200, description = "Logged in", body = TokenPair),
+    (status = 401, description = "`invalid_credentials`"),
+))]
+async fn login(
+    State(api): State<Api>,
+    Client(client): Client,
+    Json(body): Json<Login>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    let account = check_password(&api, &body.email, body.password).await?;
+    api.state.store.record_login(account.user_id, account.scope.org_id()).await?;
+    Ok(axum::Json(api.sessions.open(account.scope, account.user_id, client).await?.into()))
+}
+
+/// The active account of `email` when `password` is its password. A hash with old parameters is replaced on the way.
+async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Result<LoginAccount, Problem> {
+    let account = api.state.store.find_login(email).await?.filter(|account| account.active);
+    let stored = account.as_ref().map(|account| account.password_hash.clone());
+    let matched = api.passwords.verify(password.clone(), stored).await?;
+    let account = account.filter(|_| matched != Match::Wrong).ok_or_else(Problem::invalid_credentials)?;
+    if matched == Match::Outdated {
+        let hash = api.passwords.hash(password).await?;
+        let mut tx = api.state.store.write(account.scope).await?;
+        tx.users().set_password(account.user_id, &hash, account.must_change_password).await?;
+        tx.commit().await?;
+    }
+    Ok(account)
+}
+
+/// Exchange a refresh token for new tokens
+///
+/// Each refresh token works once. One that is presented again ends its session, for one of the two who had it stole it.
+#[utoipa::path(post, path = "/auth/refresh", tag = "auth", operation_id = "refresh", responses(
+    (status = 200, description = "New tokens", body = TokenPair),
+    (status = 401, description = "`invalid_refresh_token`"),
+))]
+async fn refresh(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<axum::Json<TokenPair>, Problem> {
+    let issued = api.sessions.refresh(body.refresh_token.expose()).await;
+    if matches!(issued, Err(authn::SessionError::Reused)) {
+        tracing::warn!("a refresh token was used twice; its session has been ended");
+    }
+    Ok(axum::Json(issued?.into()))
+}
+
+/// End this session
+///
+/// Its access and refresh tokens are refused from now on.
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", operation_id = "logout", security(("session" = [])), responses(
+    (status = 204, description = "Logged out"),
+))]
+async fn logout(me: Authorized<Myself>, State(api): State<Api>) -> Result<StatusCode, Problem> {
+    api.sessions.close(&me.session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who is logged in.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Me {
+    #[serde(flatten)]
+    user: User,
+    /// Everything the person may do, by role and beyond it.
+    effective_permissions: Vec<Permission>,
+}
+
+/// The person who is logged in
+///
+/// With everything that they may do.
+#[utoipa::path(get, path = "/auth/me", tag = "auth", operation_id = "getMe", security(("session" = [])), responses(
+    (status = 200, description = "You", body = Me),
+))]
+async fn me(me: Authorized<Myself>) -> axum::Json<Me> {
+    let effective_permissions = me.session.authority.permissions().iter().copied().collect();
+    axum::Json(Me { user: me.session.user.into(), effective_permissions })
+}
+
+/// Change your password
+///
+/// Needed after a log-in with a temporary password, possible at any time.
+#[utoipa::path(post, path = "/auth/password", tag = "auth", operation_id = "changePassword", security(("session" = [])), responses(
+    (status = 204, description = "Changed"),
+))]
+async fn change_password(
+    me: Authorized<Myself>,
+    State(api): State<Api>,
+    Json(body): Json<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    let user = &me.session.user;
+    if let Some(weakness) = authn::weakness(body.new_password.expose(), &[&user.email, &user.full_name]) {
+        return Err(Problem::validation(vec![Fault::at("/new_password", weakness)]));
+    }
+    let wrong = |_| Problem::validation(vec![Fault::at("/current_password", "is wrong")]);
+    match check_password(&api, &user.email, body.current_password).await {
+        Err(problem) if problem.code() == Code::InvalidCredentials => return Err(wrong(problem)),
+        checked => checked?,
+    };
+    let hash = api.passwords.hash(body.new_password).await?;
+    let mut tx = me.write().await?;
+    tx.users().set_password(user.id, &hash, false).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_address_can_be_is_refused() {
+        for good in ["founder@acme.com", "a.b+c@sub.acme.co", "o'neill@localhost", "jörg@bücher.example"] {
+            assert_eq!(email_faults("/email", good), [], "{good}");
+        }
+        for bad in ["", "acme.com", "@acme.com", "a@", "a b@acme.com", "a@b@c", "a@.com", "a@acme..com", "a\n@acme.com"]
+        {
+            assert_eq!(email_faults("/email", bad).len(), 1, "{bad:?}");
+        }
+    }
+}

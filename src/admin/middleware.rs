@@ -1,0 +1,77 @@
+//! What happens around every handler, from outside in: the request's id, the log line, the metric and the headers of every
+//! answer; panics; the time limit; the size limit.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::Api;
+use super::problem::Problem;
+use crate::domain::RequestId;
+
+/// On every answer, whatever it is.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// On every answer that does not set them itself. Answers of the API are data: never cached, framed, sniffed or run.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// Puts all layers around `router`.
+pub fn around(router: Router<Api>, api: &Api) -> Router<Api> {
+    let admin = &api.state.config.admin;
+    router
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(admin.max_request_body.as_usize()))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, admin.request_timeout.get()))
+        // What panicked may have had a customer's text in its message: it is not repeated here.
+        .layer(CatchPanicLayer::custom(|_| Problem::internal("a handler panicked").into_response()))
+        .layer(from_fn_with_state(api.clone(), account))
+}
+
+/// Names the request, and accounts for its answer.
+async fn account(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::new();
+    request.extensions_mut().insert(id);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+
+    let response = next.run(request).await;
+    let mut response = Problem::render(response, id, &path);
+
+    let status = response.status().as_u16();
+    let class = format!("{}xx", status / 100);
+    let named = if is_common(method.as_str()) { method.as_str() } else { "other" };
+    api.state.metrics.admin_requests.with_label_values(&[named, route, &class]).inc();
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(request_id = %id, method = named, route, status, duration_us = micros, "admin request");
+
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+    response
+}
+
+/// Methods are a metric's label: a client's own inventions are not.
+fn is_common(method: &str) -> bool {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method)
+}

@@ -1,0 +1,228 @@
+//! `/policies`: an organization's own rules.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{
+    Authorized, IfMatch, Input, Json, List, PageQuery, Path, Query, ReadPolicies, Tagged, Versioned, WritePolicies,
+    name_faults,
+};
+use super::problem::{Fault, Problem};
+use crate::domain::{PolicyId, Timestamp, UserId};
+use crate::policy::{self, PolicyDocument, PolicyLabel};
+use crate::store::{NewPolicy, PolicyRecord};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, replace, remove)).routes(routes!(versions))
+}
+
+/// One version of a policy.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Policy {
+    /// The policy, whatever its version.
+    id: PolicyId,
+    /// This version; versions never change.
+    version_id: PolicyId,
+    /// 1, 2, 3 …
+    version: i64,
+    /// The version that this one replaced.
+    parent_policy_id: Option<PolicyId>,
+    #[schema(example = "support desk")]
+    name: String,
+    description: Option<String>,
+    #[schema(value_type = PolicyDocument)]
+    document: serde_json::Value,
+    /// In force where a workspace names none.
+    is_default: bool,
+    /// True for the version in force.
+    is_active: bool,
+    /// Percent of the traffic that this version judges while it is a candidate.
+    canary_percentage: u8,
+    /// Why it was changed.
+    comment: Option<String>,
+    created_by: Option<UserId>,
+    created_at: Timestamp,
+}
+
+impl From<PolicyRecord> for Policy {
+    fn from(record: PolicyRecord) -> Self {
+        Self {
+            id: record.root_id,
+            version_id: record.id,
+            version: record.version,
+            parent_policy_id: record.parent_policy_id,
+            name: record.name,
+            description: record.description,
+            document: record.document,
+            is_default: record.is_default,
+            is_active: record.is_active,
+            canary_percentage: record.canary_percentage,
+            comment: record.comment,
+            created_by: record.created_by,
+            created_at: record.created_at,
+        }
+    }
+}
+
+impl Versioned for Policy {
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+/// A policy as it is to be.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyInput {
+    /// At most 64 letters, digits, spaces, `_`, `-` and `.`: it is shown in the header `x-sentinel-policy`.
+    #[schema(min_length = 1, max_length = 64, example = "support desk")]
+    name: String,
+    #[schema(max_length = 1000)]
+    description: Option<String>,
+    #[schema(value_type = PolicyDocument)]
+    document: serde_json::Value,
+    /// Make it the organization's default.
+    #[serde(default)]
+    is_default: bool,
+    /// Why it is changed.
+    #[schema(max_length = 1000, example = "block personal data as well")]
+    comment: Option<String>,
+}
+
+impl Input for PolicyInput {
+    /// Judged by the policy compiler.
+    const OPAQUE: &'static [&'static str] = &["/document"];
+
+    fn faults(&self) -> Vec<Fault> {
+        let readable = |c: char| c.is_ascii_alphanumeric() || " _-.".contains(c);
+        if !self.name.chars().all(readable) {
+            return vec![Fault::at("/name", "takes letters, digits, spaces, `_`, `-` and `.`")];
+        }
+        name_faults("/name", &self.name)
+    }
+}
+
+impl PolicyInput {
+    /// The policy to be stored, once the compiler has accepted it; its every fault otherwise.
+    fn compiled(self, api: &Api, id: PolicyId, author: UserId) -> Result<NewPolicy, Problem> {
+        let document = policy::parse(&self.document.to_string())?;
+        let label = PolicyLabel { id: Some(id), name: self.name.trim().to_owned(), version: 0 };
+        policy::compile(&document, label, &api.state.engine)?;
+        Ok(NewPolicy {
+            id,
+            name: self.name.trim().to_owned(),
+            description: self.description,
+            document: self.document,
+            is_default: self.is_default,
+            comment: self.comment,
+            created_by: Some(author),
+        })
+    }
+}
+
+/// Policies
+///
+/// The version in force of each, newest first.
+#[utoipa::path(get, path = "/policies", tag = "policies", operation_id = "listPolicies",
+    security(("session" = ["policies:read"])), params(PageQuery), responses(
+    (status = 200, description = "A page of policies", body = List<Policy>),
+))]
+async fn list(admin: Authorized<ReadPolicies>, Query(query): Query<PageQuery>) -> Result<List<Policy>, Problem> {
+    let page = admin.read().await?.policies().list(&query.into()).await?;
+    Ok(List::new(page, Policy::from))
+}
+
+/// Create a policy
+///
+/// The document is compiled first: every fault comes back at once, with its JSON pointer. A default policy is in force on
+/// the next request wherever a workspace names none.
+#[utoipa::path(post, path = "/policies", tag = "policies", operation_id = "createPolicy",
+    security(("session" = ["policies:write"])), responses(
+    (status = 201, description = "Created, version 1", body = Policy),
+    (status = 409, description = "The name is in use"),
+))]
+async fn create(
+    admin: Authorized<WritePolicies>,
+    State(api): State<Api>,
+    Json(body): Json<PolicyInput>,
+) -> Result<Tagged<Policy>, Problem> {
+    let policy = body.compiled(&api, PolicyId::new(), admin.session.user.id)?;
+    let mut tx = admin.write().await?;
+    let record = tx.policies().insert(policy).await?;
+    tx.commit().await?;
+    Ok(Tagged(StatusCode::CREATED, record.into()))
+}
+
+/// A policy
+///
+/// The version in force; its `ETag` is what `If-Match` takes.
+#[utoipa::path(get, path = "/policies/{id}", tag = "policies", operation_id = "getPolicy",
+    security(("session" = ["policies:read"])), params(("id" = PolicyId, Path)), responses(
+    (status = 200, description = "The policy", body = Policy),
+))]
+async fn get(admin: Authorized<ReadPolicies>, Path(id): Path<PolicyId>) -> Result<Tagged<Policy>, Problem> {
+    let record = admin.read().await?.policies().find(id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Tagged(StatusCode::OK, record.into()))
+}
+
+/// Replace a policy
+///
+/// Makes a new version, in force on the next request; the old one stays readable.
+#[utoipa::path(put, path = "/policies/{id}", tag = "policies", operation_id = "replacePolicy",
+    security(("session" = ["policies:write"])),
+    params(("id" = PolicyId, Path), ("If-Match" = String, Header, description = "The `ETag` of the version to be replaced")), responses(
+    (status = 200, description = "The new version", body = Policy),
+    (status = 409, description = "The name is in use"),
+))]
+async fn replace(
+    admin: Authorized<WritePolicies>,
+    State(api): State<Api>,
+    Path(id): Path<PolicyId>,
+    if_match: IfMatch,
+    Json(body): Json<PolicyInput>,
+) -> Result<Tagged<Policy>, Problem> {
+    let policy = body.compiled(&api, PolicyId::new(), admin.session.user.id)?;
+    let mut tx = admin.write().await?;
+    let record = tx.policies().replace(id, if_match.version(), policy).await?.ok_or_else(Problem::not_found)?;
+    tx.commit().await?;
+    Ok(Tagged(StatusCode::OK, record.into()))
+}
+
+/// Delete a policy
+///
+/// With all its versions; refused while a workspace names it.
+#[utoipa::path(delete, path = "/policies/{id}", tag = "policies", operation_id = "deletePolicy",
+    security(("session" = ["policies:write"])), params(("id" = PolicyId, Path)), responses(
+    (status = 204, description = "Deleted"),
+    (status = 409, description = "A workspace uses it"),
+))]
+async fn remove(admin: Authorized<WritePolicies>, Path(id): Path<PolicyId>) -> Result<StatusCode, Problem> {
+    let mut tx = admin.write().await?;
+    if !tx.policies().remove(id).await? {
+        return Err(Problem::not_found());
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// All versions of a policy
+///
+/// Newest first.
+#[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies", operation_id = "listPolicyVersions",
+    security(("session" = ["policies:read"])), params(("id" = PolicyId, Path), PageQuery), responses(
+    (status = 200, description = "A page of versions", body = List<Policy>),
+))]
+async fn versions(
+    admin: Authorized<ReadPolicies>,
+    Path(id): Path<PolicyId>,
+    Query(query): Query<PageQuery>,
+) -> Result<List<Policy>, Problem> {
+    let mut tx = admin.read().await?;
+    tx.policies().find(id).await?.ok_or_else(Problem::not_found)?;
+    let page = tx.policies().versions(id, &query.into()).await?;
+    Ok(List::new(page, Policy::from))
+}

@@ -1,0 +1,97 @@
+//! `POST /process`: an application has one text scanned.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{Client, Input, Json, bearer};
+use super::problem::Problem;
+use crate::authn::{AuthError, Caller, KEY_PREFIXES, KeyScope};
+use crate::domain::RequestId;
+use crate::process::{ProcessRequest, ProcessResponse};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(process))
+}
+
+impl Input for ProcessRequest {}
+
+/// An application whose key is good for `process` and whose rate limit is not used up.
+struct Application(Arc<Caller>);
+
+impl FromRequestParts<Api> for Application {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let state = &api.state;
+        let key = presented(&parts.headers).ok_or(AuthError::Invalid)?;
+        let caller = state.keys.authenticate(key, KeyScope::Process).await?;
+        if let Some(per_minute) = caller.rate_limit_per_minute
+            && let Err(too_many) = state.limiter.admit(caller.key_id, per_minute, state.clock.now())
+        {
+            state.metrics.rate_limited.with_label_values(&["key"]).inc();
+            return Err(too_many.into());
+        }
+        Ok(Self(caller))
+    }
+}
+
+/// The first of the three headers whose value has the prefix of our keys.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let named = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let values = [named("x-sentinel-key"), named("x-api-key"), bearer(headers)];
+    values.into_iter().flatten().find(|value| KEY_PREFIXES.iter().any(|prefix| value.starts_with(prefix)))
+}
+
+/// Scan a text
+///
+/// Judges `user_input` by the workspace's policy, and records the request like any other. Nothing is sent anywhere. Needs
+/// an API key with the scope `process`.
+#[utoipa::path(post, path = "/process", tag = "process", operation_id = "process", security(("apiKey" = [])), responses(
+    (status = 200, description = "Judged, blocked or not", body = ProcessResponse),
+    (status = 429, description = "The key's limit is used up; see `Retry-After`"),
+))]
+async fn process(
+    Application(caller): Application,
+    State(api): State<Api>,
+    Extension(request_id): Extension<RequestId>,
+    Client(client): Client,
+    Json(body): Json<ProcessRequest>,
+) -> Result<Response, Problem> {
+    let answer = api.state.processor.process(&caller, body, request_id, client.ip).await?;
+    let policy = format!("{}@{}", answer.policy.name, answer.policy.version);
+    let action = HeaderValue::from_static(answer.action.as_str());
+    let mut response = axum::Json(answer).into_response();
+    response.headers_mut().insert(HeaderName::from_static("x-sentinel-action"), action);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(HeaderName::from_static("x-sentinel-policy"), policy);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_header_with_our_prefix_counts() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        };
+        let all: HeaderMap = headers(&[
+            ("authorization", "Bearer snt_live_c"),
+            ("x-api-key", "snt_test_b"),
+            ("x-sentinel-key", "snt_live_a"),
+        ]);
+        assert_eq!(presented(&all), Some("snt_live_a"));
+        let others = headers(&[("x-api-key", "sk-ant-something"), ("authorization", "Bearer snt_live_c")]);
+        assert_eq!(presented(&others), Some("snt_live_c"));
+        assert_eq!(presented(&headers(&[("x-api-key", "sk-proj-x"), ("authorization", "Basic snt_live_c")])), None);
+    }
+}

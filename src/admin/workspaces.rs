@@ -1,0 +1,235 @@
+//! `/workspaces`: projects and environments of an organization.
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{
+    Authorized, IfMatch, Input, Json, List, PageQuery, Path, Query, ReadWorkspaces, Tagged, Versioned, WriteWorkspaces,
+    name_faults, nullable,
+};
+use super::problem::{Code, Fault, Problem};
+use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceId};
+use crate::store::{NewWorkspace, WorkspacePatch, WorkspaceRecord};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, remove))
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Workspace {
+    id: WorkspaceId,
+    org_id: OrgId,
+    #[schema(example = "Production")]
+    name: String,
+    #[schema(example = "production")]
+    slug: String,
+    description: Option<String>,
+    #[schema(example = "production")]
+    environment: String,
+    /// The policy in force; null: the organization's default, then the preset `balanced`.
+    policy_id: Option<PolicyId>,
+    #[schema(value_type = Object)]
+    config: serde_json::Value,
+    is_active: bool,
+    version: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<WorkspaceRecord> for Workspace {
+    fn from(record: WorkspaceRecord) -> Self {
+        Self {
+            id: record.id,
+            org_id: record.org_id,
+            name: record.name,
+            slug: record.slug,
+            description: record.description,
+            environment: record.environment,
+            policy_id: record.policy_id,
+            config: record.config,
+            is_active: record.is_active,
+            version: record.version,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+        }
+    }
+}
+
+impl Versioned for Workspace {
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceCreate {
+    #[schema(min_length = 1, max_length = 100, example = "Production")]
+    name: String,
+    #[schema(max_length = 1000)]
+    description: Option<String>,
+    /// A label: `production` (the default), `staging`, `development` …
+    #[schema(min_length = 1, max_length = 50, example = "production")]
+    environment: Option<String>,
+    policy_id: Option<PolicyId>,
+    /// Overrides for this workspace.
+    config: Option<WorkspaceConfig>,
+}
+
+/// What a workspace sets for itself; missing means the default.
+#[derive(Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceConfig {
+    /// Tell applications which categories and which policy refused a request (false).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reveal: Option<bool>,
+}
+
+impl WorkspaceConfig {
+    fn json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl Input for WorkspaceCreate {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = name_faults("/name", &self.name);
+        if let Some(environment) = &self.environment {
+            faults.extend(name_faults("/environment", environment));
+        }
+        faults
+    }
+}
+
+/// What is missing stays as it is.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceUpdate {
+    #[schema(min_length = 1, max_length = 100, example = "Production EU")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(max_length = 1000)]
+    description: Option<Option<String>>,
+    #[schema(min_length = 1, max_length = 50)]
+    environment: Option<String>,
+    /// Null: the organization's default.
+    #[serde(default, deserialize_with = "nullable")]
+    policy_id: Option<Option<PolicyId>>,
+    /// Replaces the whole of it.
+    config: Option<WorkspaceConfig>,
+    /// False: its keys are refused.
+    is_active: Option<bool>,
+}
+
+impl Input for WorkspaceUpdate {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.name.as_ref().map(|name| name_faults("/name", name)).unwrap_or_default();
+        if let Some(environment) = &self.environment {
+            faults.extend(name_faults("/environment", environment));
+        }
+        faults
+    }
+}
+
+/// Workspaces
+///
+/// Newest first.
+#[utoipa::path(get, path = "/workspaces", tag = "workspaces", operation_id = "listWorkspaces",
+    security(("session" = ["workspaces:read"])), params(PageQuery), responses(
+    (status = 200, description = "A page of workspaces", body = List<Workspace>),
+))]
+async fn list(admin: Authorized<ReadWorkspaces>, Query(query): Query<PageQuery>) -> Result<List<Workspace>, Problem> {
+    let page = admin.read().await?.workspaces().list(&query.into()).await?;
+    Ok(List::new(page, Workspace::from))
+}
+
+/// Create a workspace
+///
+/// API keys, policies and limits are set per workspace.
+#[utoipa::path(post, path = "/workspaces", tag = "workspaces", operation_id = "createWorkspace",
+    security(("session" = ["workspaces:write"])), responses(
+    (status = 201, description = "Created", body = Workspace),
+    (status = 409, description = "The name is in use"),
+))]
+async fn create(
+    admin: Authorized<WriteWorkspaces>,
+    Json(body): Json<WorkspaceCreate>,
+) -> Result<Tagged<Workspace>, Problem> {
+    let workspace = NewWorkspace {
+        id: WorkspaceId::new(),
+        name: body.name.trim().to_owned(),
+        description: body.description,
+        environment: body.environment.unwrap_or_else(|| "production".to_owned()),
+        policy_id: body.policy_id,
+        config: body.config.map_or_else(|| serde_json::json!({}), |config| config.json()),
+    };
+    let mut tx = admin.write().await?;
+    if let Some(limit) = tx.organization().get().await?.max_workspaces
+        && tx.workspaces().count().await? >= u64::from(limit)
+    {
+        return Err(Problem::new(Code::LimitReached, "the organization has as many workspaces as its plan allows"));
+    }
+    let record = tx.workspaces().insert(workspace).await?;
+    tx.commit().await?;
+    Ok(Tagged(StatusCode::CREATED, record.into()))
+}
+
+/// A workspace
+///
+/// Its `ETag` is what `If-Match` takes.
+#[utoipa::path(get, path = "/workspaces/{id}", tag = "workspaces", operation_id = "getWorkspace",
+    security(("session" = ["workspaces:read"])), params(("id" = WorkspaceId, Path)), responses(
+    (status = 200, description = "The workspace", body = Workspace),
+))]
+async fn get(admin: Authorized<ReadWorkspaces>, Path(id): Path<WorkspaceId>) -> Result<Tagged<Workspace>, Problem> {
+    let record = admin.read().await?.workspaces().find(id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Tagged(StatusCode::OK, record.into()))
+}
+
+/// Change a workspace
+///
+/// It holds from the next request of its applications on.
+#[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", operation_id = "updateWorkspace",
+    security(("session" = ["workspaces:write"])),
+    params(("id" = WorkspaceId, Path), ("If-Match" = String, Header, description = "The `ETag` of the version to be changed")), responses(
+    (status = 200, description = "Changed", body = Workspace),
+    (status = 409, description = "The name is in use"),
+))]
+async fn update(
+    admin: Authorized<WriteWorkspaces>,
+    Path(id): Path<WorkspaceId>,
+    if_match: IfMatch,
+    Json(body): Json<WorkspaceUpdate>,
+) -> Result<Tagged<Workspace>, Problem> {
+    let patch = WorkspacePatch {
+        name: body.name.map(|name| name.trim().to_owned()),
+        description: body.description,
+        environment: body.environment,
+        policy_id: body.policy_id,
+        config: body.config.map(|config| config.json()),
+        is_active: body.is_active,
+    };
+    let mut tx = admin.write().await?;
+    let record = tx.workspaces().update(id, patch, Some(if_match.version())).await?.ok_or_else(Problem::not_found)?;
+    tx.commit().await?;
+    Ok(Tagged(StatusCode::OK, record.into()))
+}
+
+/// Delete a workspace
+///
+/// Its API keys are revoked with it.
+#[utoipa::path(delete, path = "/workspaces/{id}", tag = "workspaces", operation_id = "deleteWorkspace",
+    security(("session" = ["workspaces:write"])), params(("id" = WorkspaceId, Path)), responses(
+    (status = 204, description = "Deleted"),
+))]
+async fn remove(admin: Authorized<WriteWorkspaces>, Path(id): Path<WorkspaceId>) -> Result<StatusCode, Problem> {
+    let mut tx = admin.write().await?;
+    if !tx.workspaces().remove(id).await? {
+        return Err(Problem::not_found());
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
