@@ -47,7 +47,7 @@ async fn bootstrap(args: Args, mut config: Config, json: bool) -> anyhow::Result
     let password = given.unwrap_or_else(temporary_password);
 
     let store = open_store(&mut config).await?;
-    let owner_password_hash = Passwords::new(&config.auth)?.hash(password.clone()).await?;
+    let owner_password_hash = Passwords::new(&config.auth).hash(password.clone()).await?;
     let registered = store
         .register(NewOrganization {
             name: args.org,

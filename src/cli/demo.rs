@@ -23,7 +23,7 @@ pub(super) struct Demo {
 /// be read back, so what an earlier start printed ends here.
 pub(super) async fn prepare(store: &Store, auth: &AuthConfig) -> anyhow::Result<Demo> {
     let password = temporary_password();
-    let hash = Passwords::new(auth)?.hash(password.clone()).await?;
+    let hash = Passwords::new(auth).hash(password.clone()).await?;
     let (scope, workspace) = match store.operator_scope(ORGANIZATION).await? {
         Some(scope) => (scope, reuse(store, scope, &hash).await?),
         None => create(store, &hash).await?,
