@@ -23,7 +23,7 @@ pub(super) struct Problem {
     pub allow: Option<&'static str>,
     /// `x-should-retry: false`: SDKs obey it whatever the status.
     pub final_answer: bool,
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<Box<Blocked>>,
 }
 
 /// What a refusal by the policy tells beyond its status.
@@ -103,7 +103,7 @@ impl Problem {
             _ => String::new(),
         };
         let message = format!("Request blocked by security policy{why}. Reference {id}");
-        Self { final_answer: true, blocked: Some(blocked), ..Self::new(status, "content_filter", message) }
+        Self { final_answer: true, blocked: Some(Box::new(blocked)), ..Self::new(status, "content_filter", message) }
     }
 
     /// The upstream failed: `status` is 502 or 504.
