@@ -66,6 +66,7 @@ impl Gate {
                 let component = match error {
                     ProcessError::Policy(_) => "policy",
                     ProcessError::Journal(_) => "journal",
+                    ProcessError::Broken => "detector",
                 };
                 self.state.metrics.failclosed.with_label_values(&[component]).inc();
                 return Err(Problem::unguarded().into());
