@@ -7,36 +7,37 @@ use super::scan::plain_run_end;
 ///
 /// # Errors
 /// What is wrong with it.
+#[inline]
 pub(super) fn escape(source: &[u8]) -> Result<(char, usize), &'static str> {
-    let plain = |character| Ok((character, 2));
-    match source.get(1) {
-        Some(b'"') => plain('"'),
-        Some(b'\\') => plain('\\'),
-        Some(b'/') => plain('/'),
-        Some(b'b') => plain('\u{8}'),
-        Some(b'f') => plain('\u{c}'),
-        Some(b'n') => plain('\n'),
-        Some(b'r') => plain('\r'),
-        Some(b't') => plain('\t'),
-        Some(b'u') => {
-            let unit = hex4(source.get(2..6))?;
-            match unit {
-                0xD800..=0xDBFF => {
-                    if source.get(6..8) != Some(br"\u") {
-                        return Err("lone surrogate");
-                    }
-                    let low = hex4(source.get(8..12))?;
-                    if !(0xDC00..=0xDFFF).contains(&low) {
-                        return Err("lone surrogate");
-                    }
-                    let scalar = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                    char::from_u32(scalar).map(|character| (character, 12)).ok_or("invalid escape")
-                }
-                _ => char::from_u32(unit).map(|character| (character, 6)).ok_or("lone surrogate"),
-            }
-        }
-        _ => Err("invalid escape"),
+    let character = match source.get(1) {
+        Some(b'n') => '\n',
+        Some(b'"') => '"',
+        Some(b'\\') => '\\',
+        Some(b't') => '\t',
+        Some(b'r') => '\r',
+        Some(b'/') => '/',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'u') => return unicode_escape(source),
+        _ => return Err("invalid escape"),
+    };
+    Ok((character, 2))
+}
+
+fn unicode_escape(source: &[u8]) -> Result<(char, usize), &'static str> {
+    let unit = hex4(source.get(2..6))?;
+    if !(0xD800..=0xDBFF).contains(&unit) {
+        return char::from_u32(unit).map(|character| (character, 6)).ok_or("lone surrogate");
     }
+    if source.get(6..8) != Some(br"\u") {
+        return Err("lone surrogate");
+    }
+    let low = hex4(source.get(8..12))?;
+    if !(0xDC00..=0xDFFF).contains(&low) {
+        return Err("lone surrogate");
+    }
+    let scalar = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+    char::from_u32(scalar).map(|character| (character, 12)).ok_or("invalid escape")
 }
 
 fn hex4(digits: Option<&[u8]>) -> Result<u32, &'static str> {
@@ -54,10 +55,12 @@ pub(in crate::protocol) fn unescape(source: &str, out: &mut String) {
     while at < bytes.len() {
         let end = plain_run_end(bytes, at);
         out.push_str(source.get(at..end).unwrap_or_default());
-        let Some(rest) = bytes.get(end..).filter(|rest| !rest.is_empty()) else { return };
-        let Ok((character, length)) = escape(rest) else { return };
-        out.push(character);
-        at = end + length;
+        at = end;
+        while let Some(rest @ [b'\\', ..]) = bytes.get(at..) {
+            let Ok((character, length)) = escape(rest) else { return };
+            out.push(character);
+            at += length;
+        }
     }
 }
 

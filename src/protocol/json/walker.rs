@@ -1,7 +1,7 @@
 //! The walk itself: one pass over the bytes, a stack of open containers, no recursion, no tree.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use crate::domain::{Dialect, Role, SkipReason, Skipped};
@@ -17,7 +17,8 @@ use super::scan::plain_run_end;
 /// body can make of that to 20 MiB. A 5 MiB document of nothing but short strings stays below it.
 const MAX_SEGMENTS: usize = 512 * 1024;
 
-/// Unknown keys in one object that are compared one by one; more go into a hash set, so that any number stays linear.
+/// Unknown keys in one object that are compared one by one as they come. The keys of a larger object are hashed and
+/// sorted when it ends: a hash set would miss the cache at every key.
 const FEW_KEYS: usize = 16;
 
 /// Numbers with fewer digits are no card, account or telephone number.
@@ -133,7 +134,7 @@ impl Fault {
 }
 
 /// An open container.
-struct Frame<'a> {
+struct Frame {
     place: Place,
     object: bool,
     /// Who speaks in this object, if it said so.
@@ -149,7 +150,6 @@ struct Frame<'a> {
     known: [u64; 4],
     /// Its unknown keys are `Walker::keys` from here on.
     first_key: usize,
-    many_keys: Option<Box<HashSet<Cow<'a, str>>>>,
 }
 
 struct Walker<'a> {
@@ -159,7 +159,7 @@ struct Walker<'a> {
     at: usize,
     shape: &'static Shape,
     bounds: Bounds,
-    stack: Vec<Frame<'a>>,
+    stack: Vec<Frame>,
     /// The unknown keys of all open objects, as indices of their segments.
     keys: Vec<usize>,
     /// Token ids seen: where first, and their bytes.
@@ -269,7 +269,7 @@ impl<'a> Walker<'a> {
                     }
                     (Some(b'}'), true) | (Some(b']'), false) => {
                         self.at += 1;
-                        self.close();
+                        self.close()?;
                     }
                     (Some(_), _) => return self.syntax("a comma or the end of an object or array is expected"),
                     (None, _) => return self.syntax("it ends inside an object or array"),
@@ -305,12 +305,14 @@ impl<'a> Walker<'a> {
             first_segment: self.document.segments.len(),
             known: [0; 4],
             first_key: self.keys.len(),
-            many_keys: None,
         });
     }
 
-    fn close(&mut self) {
-        let Some(frame) = self.stack.pop() else { return };
+    fn close(&mut self) -> Walk {
+        let Some(frame) = self.stack.pop() else { return Ok(()) };
+        if self.keys.len() - frame.first_key > FEW_KEYS {
+            self.check_many_keys(frame.first_key)?;
+        }
         self.keys.truncate(frame.first_key);
         if let Some(role) = frame.role {
             // A message's role may come after its content: only now is it known.
@@ -319,6 +321,24 @@ impl<'a> Walker<'a> {
                 segment.pending = false;
             }
         }
+        Ok(())
+    }
+
+    /// Looks for a repeated key among those of a large object.
+    fn check_many_keys(&self, first_key: usize) -> Walk {
+        let keys = self.keys.get(first_key..).unwrap_or_default();
+        let keys = || keys.iter().filter_map(|&key| self.document.segments.get(key));
+        // Keyed at random, so that nobody can make keys that collide.
+        let state = RandomState::new();
+        let mut hashes: Vec<u64> = keys().map(|key| state.hash_one(key.text())).collect();
+        hashes.sort_unstable();
+        if hashes.iter().zip(hashes.iter().skip(1)).any(|(a, b)| a == b) {
+            let mut seen = HashSet::new();
+            if let Some(again) = keys().find(|key| !seen.insert(key.text())) {
+                return Err(Fault { at: again.raw().start - 1, kind: Kind::Syntax("duplicate key") });
+            }
+        }
+        Ok(())
     }
 
     fn next_element(&mut self) {
@@ -366,17 +386,14 @@ impl<'a> Walker<'a> {
         Ok(place)
     }
 
-    /// Whether the key that was emitted last stands in its object already; remembers it.
+    /// Whether the key that was emitted last stands in its object already, as far as few keys go; remembers it.
     fn is_repeated_key(&mut self) -> bool {
         let segments = &self.document.segments;
-        let Some((new, frame)) = segments.last().zip(self.stack.last_mut()) else { return false };
+        let Some((new, frame)) = segments.last().zip(self.stack.last()) else { return false };
         let earlier = self.keys.get(frame.first_key..).unwrap_or_default();
-        let text_of = |&index: &usize| segments.get(index).map_or(Cow::Borrowed(""), Segment::text);
-        let text = new.text();
-        let repeated = if earlier.len() < FEW_KEYS {
-            earlier.iter().any(|key| text_of(key) == text)
-        } else {
-            !frame.many_keys.get_or_insert_with(|| Box::new(earlier.iter().map(text_of).collect())).insert(text)
+        let repeated = earlier.len() < FEW_KEYS && {
+            let text = new.text();
+            earlier.iter().filter_map(|&key| segments.get(key)).any(|key| key.text() == text)
         };
         self.keys.push(segments.len() - 1);
         repeated
@@ -397,9 +414,11 @@ impl<'a> Walker<'a> {
                 }
                 Some(b'\\') => {
                     escaped = true;
-                    match escape(self.bytes.get(at..).unwrap_or_default()) {
-                        Ok((_, length)) => at += length,
-                        Err(what) => return Err(Fault { at, kind: Kind::Syntax(what) }),
+                    while let Some(rest @ [b'\\', ..]) = self.bytes.get(at..) {
+                        match escape(rest) {
+                            Ok((_, length)) => at += length,
+                            Err(what) => return Err(Fault { at, kind: Kind::Syntax(what) }),
+                        }
                     }
                 }
                 Some(_) => return Err(Fault { at, kind: Kind::Syntax("control character in a string") }),
