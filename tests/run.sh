@@ -26,8 +26,8 @@ venv() {
 mkdir -p .venv
 venv current 'openai>=3' 'anthropic>=2'
 venv older 'openai==1.109.1' 'anthropic==0.60.0'
-export SENTINEL_TEST_PYTHON="$PWD/.venv/current/bin/python"
-export SENTINEL_TEST_PYTHON_OLDER="$PWD/.venv/older/bin/python"
+export TEST_PYTHON="$PWD/.venv/current/bin/python"
+export TEST_PYTHON_OLDER="$PWD/.venv/older/bin/python"
 
 scratch=$(mktemp -d)
 cleanup() {
@@ -36,10 +36,10 @@ cleanup() {
 }
 trap cleanup EXIT
 chmod 755 "$scratch"
-SENTINEL_TEST_POSTGRES=$(tests/postgres.sh start "$scratch/postgres")
-export SENTINEL_TEST_POSTGRES
+TEST_POSTGRES=$(tests/postgres.sh start "$scratch/postgres")
+export TEST_POSTGRES
 # Where psql, pg_ctl of that cluster find it.
-export SENTINEL_TEST_POSTGRES_DIR="$scratch/postgres"
+export TEST_POSTGRES_DIR="$scratch/postgres"
 
 status=0
 cargo test --no-fail-fast "$@" 2>&1 | tee "$scratch/output" || status=$?

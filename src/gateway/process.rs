@@ -54,9 +54,9 @@ impl Gate {
         }
         let decoded = protocol::decode(&body, inspect::text(headers, &CONTENT_ENCODING)?, &self.read_limits)
             .map_err(|unreadable| Problem::new(unreadable.status, unreadable.code, unreadable.message))?;
-        // The reader's own message could quote the input.
-        let request: ProcessRequest =
-            serde_json::from_slice(&decoded).map_err(|_| Problem::new(400, "invalid_json", JSON_WANTED))?;
+        // The reader's message may quote the input: it goes to whoever sent it, and nowhere else.
+        let request: ProcessRequest = serde_json::from_slice(&decoded)
+            .map_err(|error| Problem::new(400, "invalid_json", format!("{JSON_WANTED}: {error}")))?;
         let Some(caller) = context.caller.clone() else { return Err(Problem::invalid_key().into()) };
         let processing = self.state.processor.process(&caller, request, context.id, audit::client_ip(session));
         let response = match anchor::on_main(self.main.as_ref(), processing).await {

@@ -16,8 +16,9 @@ use super::{ReadLimits, Unreadable};
 /// Codings in one list. Real clients send one; each further one multiplies the work that a small body can cause.
 const MAX_CODINGS: usize = 3;
 
-/// Below this many decoded bytes the ratio is not asked for: a small body of repeated text packs very well.
-const RATIO_FLOOR: usize = 1024 * 1024;
+/// Below this many decoded bytes the ratio is not asked for: repeated text packs very well (a sentence over and over,
+/// 1.6 MB of it, more than a thousandfold with br or zstd), and so much is what a plain body may be anyway.
+const RATIO_FLOOR: usize = 8 * 1024 * 1024;
 
 /// Output per step.
 const STEP: usize = 16 * 1024;

@@ -1,0 +1,6 @@
+//! The gateway from outside: what clients send, what they get, what the upstream saw, and which row is left.
+
+mod bodies;
+mod faults;
+mod framing;
+mod journey;

@@ -1,0 +1,6 @@
+//! What must hold when things stop: the process, the database, a node among others.
+
+mod kill;
+mod nodes;
+mod outage;
+mod privacy;

@@ -1,0 +1,90 @@
+//! The real binary as a child process, with its log in a file.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::raw::PATIENCE;
+
+pub struct Process {
+    child: Child,
+    pub gateway: SocketAddr,
+    pub admin: SocketAddr,
+    log: PathBuf,
+}
+
+impl Process {
+    /// `sentinel serve` on free ports, its data in `folder`, in development unless `settings` say otherwise.
+    pub fn serve(folder: &Path, provider: &str, settings: &[(&str, &str)]) -> Self {
+        let (gateway, admin) = (free_address(), free_address());
+        let log = folder.join("sentinel.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sentinel"));
+        command
+            .arg("serve")
+            .env("SENTINEL_DATA_DIR", folder.join("data"))
+            .env("SENTINEL_GATEWAY__LISTEN", gateway.to_string())
+            .env("SENTINEL_ADMIN__LISTEN", admin.to_string())
+            .env("SENTINEL_UPSTREAMS__OPENAI__URL", provider)
+            .env("SENTINEL_UPSTREAMS__ANTHROPIC__URL", provider)
+            .env("SENTINEL_AUTH__ARGON2_MEMORY_KIB", "64")
+            .env("SENTINEL_AUTH__ARGON2_PASSES", "1")
+            .env("SENTINEL_LOG__LEVEL", "debug")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::options().append(true).create(true).open(&log).expect("a log file"));
+        let child = command.spawn().expect("the binary starts");
+        let mut process = Self { child, gateway, admin, log };
+        process.wait_until_it_listens();
+        process
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let begun = Instant::now();
+        for address in [self.gateway, self.admin] {
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(self.child.try_wait().unwrap().is_none(), "sentinel ended: {}", self.log());
+                assert!(begun.elapsed() < PATIENCE, "nothing listens on {address}: {}", self.log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    pub fn gateway_url(&self) -> String {
+        format!("http://{}", self.gateway)
+    }
+
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit that follows.
+    pub fn terminate(mut self) -> std::process::ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

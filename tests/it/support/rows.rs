@@ -1,0 +1,79 @@
+//! Audit rows read past the product: with a superuser's connection, or from the SQLite file.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, FromRow, PgConnection, SqliteConnection};
+use uuid::Uuid;
+
+use super::TestDatabase;
+use super::raw::PATIENCE;
+
+/// What the tests ask of a row.
+#[derive(Debug, FromRow)]
+pub struct Row {
+    pub id: Uuid,
+    pub action: String,
+    pub source: String,
+    pub user_id: Option<String>,
+    pub error_code: Option<String>,
+    pub pii_detected: bool,
+    pub findings: String,
+    pub outcome: Option<String>,
+    pub status: Option<i64>,
+    /// The whole row as text, to search it.
+    pub everything: String,
+}
+
+const SQLITE: &str = "SELECT id, action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+    pii_detected, findings, outcome, status, \
+    concat_ws(' ', node, source, method, path, dialect, upstream, model, user_id, client_ip, policy_name, categories, \
+    findings, coverage, error_code, completion_error_code) AS everything FROM audit_logs ";
+const POSTGRES: &str = "SELECT id, action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+    pii_detected, findings::text AS findings, outcome, status::bigint AS status, \
+    audit_logs::text AS everything FROM audit_logs ";
+
+impl TestDatabase {
+    /// The row of a request id (`req_…`).
+    pub async fn audit_row(&self, request_id: &str) -> Option<Row> {
+        let id: Uuid = request_id.strip_prefix("req_").expect("a request id").parse().expect("a UUID");
+        let condition = if self.is_sqlite() { format!("id = X'{}'", id.simple()) } else { format!("id = '{id}'") };
+        self.audit_rows(&condition).await.pop()
+    }
+
+    /// Rows under a condition in SQL.
+    pub async fn audit_rows(&self, condition: &str) -> Vec<Row> {
+        let text = |select: &str| sqlx::AssertSqlSafe(format!("{select} WHERE {condition}"));
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
+            sqlx::query_as(text(SQLITE)).fetch_all(&mut connection).await.expect("a readable table")
+        } else {
+            let mut connection: PgConnection = self.admin().await;
+            sqlx::query_as(text(POSTGRES)).fetch_all(&mut connection).await.expect("a readable table")
+        }
+    }
+
+    /// The first row under a condition, as soon as there is one.
+    pub async fn wait_for_row(&self, condition: &str) -> Row {
+        let begun = Instant::now();
+        loop {
+            if let Some(row) = self.audit_rows(condition).await.pop() {
+                return row;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no audit row where {condition}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn is_sqlite(&self) -> bool {
+        self.config().url.starts_with("sqlite:")
+    }
+}
+
+/// Rows with `user_id` set, in a SQLite file.
+pub async fn count_rows(url: &str) -> Vec<String> {
+    let mut connection = SqliteConnection::connect(url).await.expect("the SQLite file");
+    sqlx::query_scalar("SELECT user_id FROM audit_logs WHERE user_id IS NOT NULL")
+        .fetch_all(&mut connection)
+        .await
+        .expect("a readable table")
+}
