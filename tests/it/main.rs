@@ -1,2 +1,4 @@
-#[test]
-fn nothing() {}
+//! The integration tests: one binary, one module a subject.
+
+mod store;
+mod support;

@@ -1,0 +1,3 @@
+//! What the tests of several subjects need.
+
+pub mod database;
