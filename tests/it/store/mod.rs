@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sentinel::domain::{ApiKeyId, ManualClock, PolicyId, Timestamp, UserId, WorkspaceId};
+use sentinel::domain::{ApiKeyId, Clock as _, ManualClock, PolicyId, Timestamp, UserId, WorkspaceId};
 use sentinel::store::{
-    ApiKeyRecord, Change, KeyHash, NewApiKey, NewOrganization, NewPolicy, NewUser, NewWorkspace, PageRequest, Registered,
-    Store, TenantTx,
+    ApiKeyRecord, Change, KeyHash, NewApiKey, NewOrganization, NewPolicy, NewUser, NewWorkspace, PageRequest,
+    Registered, Store, TenantTx,
 };
 use serde_json::json;
 
@@ -87,6 +87,10 @@ impl World {
     /// A transaction of the other organization.
     async fn other(&self) -> TenantTx {
         self.store.write(self.other.scope).await.unwrap()
+    }
+
+    fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What was told since the last look.

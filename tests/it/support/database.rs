@@ -13,12 +13,10 @@ const RUNTIME: &str = "sentinel_test_app";
 
 pub struct TestDatabase {
     config: DatabaseConfig,
-    place: Place,
-}
-
-enum Place {
-    Folder(TempDir),
-    Postgres { name: String },
+    /// The PostgreSQL database to drop.
+    name: Option<String>,
+    /// The folder of the SQLite file, which removes itself.
+    _folder: Option<TempDir>,
 }
 
 impl TestDatabase {
@@ -40,7 +38,7 @@ impl TestDatabase {
     pub fn empty_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = small(format!("sqlite://{}", folder.path().join("below/sentinel.db").display()));
-        Self { config, place: Place::Folder(folder) }
+        Self { config, name: None, _folder: Some(folder) }
     }
 
     /// A PostgreSQL database without tables.
@@ -59,22 +57,23 @@ impl TestDatabase {
 
     /// A superuser's connection to this database, past row-level security.
     pub async fn admin(&self) -> PgConnection {
-        let Place::Postgres { name } = &self.place else { panic!("SQLite has no logins") };
-        connect(&url("", name)).await
+        connect(&url("", self.name())).await
+    }
+
+    /// A superuser's connection to the cluster, but not to this database.
+    pub async fn cluster(&self) -> PgConnection {
+        connect(&admin_url()).await
     }
 
     /// The name of a PostgreSQL database.
     pub fn name(&self) -> &str {
-        match &self.place {
-            Place::Postgres { name } => name,
-            Place::Folder(_) => panic!("a SQLite database is a file"),
-        }
+        self.name.as_deref().expect("a SQLite database is a file, without name and logins")
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let Place::Postgres { name } = &self.place else { return };
+        let Some(name) = &self.name else { return };
         let drop = format!("DROP DATABASE {name} WITH (FORCE)");
         // A test's runtime cannot wait inside `drop`, a thread with its own can.
         let dropped = std::thread::spawn(move || {
@@ -123,7 +122,8 @@ async fn make_logins() {
     MADE.get_or_init(|| async {
         let mut admin = connect(&admin_url()).await;
         execute(&mut admin, "SELECT pg_advisory_lock(1)".to_owned()).await;
-        for (login, powers) in [(OWNER, "CREATEROLE"), (RUNTIME, "")] {
+        // NOINHERIT: what the program can do, it can do because it became the runtime role.
+        for (login, powers) in [(OWNER, "CREATEROLE"), (RUNTIME, "NOINHERIT")] {
             let make = format!(
                 "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login}') THEN
                     CREATE ROLE {login} LOGIN {powers};
@@ -150,5 +150,5 @@ async fn create_from(template: &str) -> TestDatabase {
     let mut admin = connect(&admin_url()).await;
     execute(&mut admin, format!("CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")).await;
     let config = DatabaseConfig { migrate_url: Some(url(OWNER, &name)), ..small(url(RUNTIME, &name)) };
-    TestDatabase { config, place: Place::Postgres { name } }
+    TestDatabase { config, name: Some(name), _folder: None }
 }
