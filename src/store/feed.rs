@@ -34,13 +34,20 @@ impl Store {
     /// Listens for other nodes' changes until `stop` turns true; returns at once on SQLite. While the database is away
     /// it keeps trying; each time it begins to listen it says [`Change::Everything`].
     pub async fn follow_changes(&self, mut stop: watch::Receiver<bool>) {
+        let mut said = false;
         loop {
-            tokio::select! {
+            let mut listened = false;
+            let interrupted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                followed = self.follow_once() => match followed {
+                followed = self.follow_once(&mut listened) => match followed {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(%error, "the change feed is interrupted"),
+                    Err(error) => error,
                 },
+            };
+            // Once for each interruption, not for each attempt to end it.
+            if listened || !said {
+                tracing::warn!(error = %interrupted, "the change feed is interrupted");
+                said = true;
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -50,10 +57,11 @@ impl Store {
     }
 
     /// Ends with an error when the connection does; at once where there is nothing to follow.
-    async fn follow_once(&self) -> Result<(), StoreError> {
+    async fn follow_once(&self, listened: &mut bool) -> Result<(), StoreError> {
         let Some(mut listener) = self.inner.subscribe().await? else { return Ok(()) };
         // Reconnecting is left to the loop above, where it is visible that something may have been missed.
         listener.eager_reconnect(false);
+        *listened = true;
         self.inner.announce(&[Change::Everything]);
         loop {
             let Ok(received) = tokio::time::timeout(HEARTBEAT, listener.try_recv()).await else {

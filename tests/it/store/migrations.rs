@@ -113,8 +113,7 @@ mod on_sqlite {
     async fn runs_at_once_wait_for_each_other() {
         let database = TestDatabase::empty_sqlite();
         let config = database.config();
-        let (first, second, third) =
-            tokio::join!(migrate::up(&config), migrate::up(&config), migrate::up(&config));
+        let (first, second, third) = tokio::join!(migrate::up(&config), migrate::up(&config), migrate::up(&config));
         let applied = first.unwrap().len() + second.unwrap().len() + third.unwrap().len();
         assert_eq!(applied, migrate::status(&config).await.unwrap().len(), "each once");
     }
@@ -157,7 +156,10 @@ mod on_postgres {
             Err(StoreError::Database(text)) => assert!(text.contains("0002_sessions has changed"), "{text}"),
             other => panic!("{other:?}"),
         }
-        sqlx::raw_sql("UPDATE sentinel_schema_migrations SET number = 99 WHERE number = 2").execute(&mut admin).await.unwrap();
+        sqlx::raw_sql("UPDATE sentinel_schema_migrations SET number = 99 WHERE number = 2")
+            .execute(&mut admin)
+            .await
+            .unwrap();
         assert_refused!(migrate::up(&database.config()).await, StoreError::Database(_));
         assert_refused!(migrate::down(&database.config(), 1).await, StoreError::Database(_));
     }
@@ -166,8 +168,7 @@ mod on_postgres {
     async fn runs_at_once_wait_for_each_other() {
         let database = TestDatabase::empty_postgres().await;
         let config = database.config();
-        let (first, second, third) =
-            tokio::join!(migrate::up(&config), migrate::up(&config), migrate::up(&config));
+        let (first, second, third) = tokio::join!(migrate::up(&config), migrate::up(&config), migrate::up(&config));
         let applied = first.unwrap().len() + second.unwrap().len() + third.unwrap().len();
         assert_eq!(applied, migrate::status(&config).await.unwrap().len(), "each once");
     }
@@ -195,10 +196,12 @@ mod on_postgres {
     async fn both_engines_have_the_same_tables_and_columns() {
         let (postgres, file) = (TestDatabase::postgres().await, TestDatabase::sqlite().await);
         let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let rows = sqlx::query("SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'")
-            .fetch_all(&mut postgres.admin().await)
-            .await
-            .unwrap();
+        let rows = sqlx::query(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'",
+        )
+        .fetch_all(&mut postgres.admin().await)
+        .await
+        .unwrap();
         for row in rows {
             columns.entry(row.get(0)).or_default().insert(row.get(1));
         }

@@ -19,8 +19,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sentinel::domain::{ApiKeyId, Clock as _, ManualClock, PolicyId, Timestamp, UserId, WorkspaceId};
 use sentinel::store::{
-    ApiKeyRecord, Change, KeyHash, NewApiKey, NewOrganization, NewPolicy, NewUser, NewWorkspace, PageRequest, Registered,
-    Store, TenantTx,
+    ApiKeyRecord, Change, KeyHash, NewApiKey, NewOrganization, NewPolicy, NewUser, NewWorkspace, PageRequest,
+    Registered, Store, TenantTx,
 };
 use serde_json::json;
 

@@ -68,7 +68,10 @@ mod postgres {
                 WHERE tablename = $1 AND policyname = $1 || '_tenant' AND cmd = 'ALL' AND permissive = 'PERMISSIVE'";
             let (using, check): (String, String) =
                 sqlx::query_as(text).bind(&table).fetch_one(&mut admin).await.expect(&table);
-            assert!(using.starts_with(&format!("({column} = ")) && using.contains("app.current_org_id"), "{table}: {using}");
+            assert!(
+                using.starts_with(&format!("({column} = ")) && using.contains("app.current_org_id"),
+                "{table}: {using}"
+            );
             assert_eq!(using, check, "{table}");
         }
     }
@@ -106,18 +109,19 @@ mod postgres {
         .await
         .unwrap();
         assert!(!bypass && !superuser && !login);
-        let owned: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM pg_class WHERE pg_get_userbyid(relowner) = 'sentinel_runtime'",
-        )
-        .fetch_one(&mut admin)
-        .await
-        .unwrap();
+        let owned: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM pg_class WHERE pg_get_userbyid(relowner) = 'sentinel_runtime'")
+                .fetch_one(&mut admin)
+                .await
+                .unwrap();
         assert_eq!(owned, 0);
         let mut runtime = runtime(&world).await;
         assert!(refusal(run(&mut runtime, "ALTER TABLE users DISABLE ROW LEVEL SECURITY").await).contains("owner"));
         assert!(refusal(run(&mut runtime, "DROP POLICY users_tenant ON users").await).contains("owner"));
         assert!(refusal(run(&mut runtime, "SET ROLE sentinel_test_owner").await).contains("permission denied"));
-        assert!(refusal(run(&mut runtime, "DELETE FROM sentinel_schema_migrations").await).contains("permission denied"));
+        assert!(
+            refusal(run(&mut runtime, "DELETE FROM sentinel_schema_migrations").await).contains("permission denied")
+        );
     }
 
     #[tokio::test]
