@@ -26,6 +26,7 @@ pub struct ApiKeySecret(Secret<String>);
 impl ApiKeySecret {
     /// A new random key.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "a bool indexes two prefixes, a number below 62 the 62 digits")]
     pub fn generate(live: bool) -> Self {
         let mut rng = rand::rng();
         let mut text = String::from(KEY_PREFIXES[usize::from(!live)]);
@@ -81,6 +82,7 @@ impl ApiKeySecret {
 }
 
 /// Six base62 digits, most significant first.
+#[expect(clippy::indexing_slicing, reason = "a remainder of 62 indexes 62 digits")]
 fn checksum(text: &str) -> String {
     let mut crc = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECK];

@@ -17,6 +17,8 @@ use crate::domain::{SharedClock, Timestamp};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a request waits for the refresh of a value that may go on without it.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
+/// The same when the value is known to have changed: what goes on is not just old but wrong.
+const CHANGED_WAIT: Duration = Duration::from_secs(2);
 /// Loads under way before abandoned ones are looked for.
 const PRUNE_FLIGHTS_AT: usize = 1024;
 
@@ -148,7 +150,8 @@ where
         let fresh = self.load_once(key, arrived, load);
         let late = (self.rules.late)();
         if (self.rules.outlives)(&late, changed) {
-            tokio::time::timeout(REFRESH_WAIT, fresh).await.unwrap_or(Err(late))
+            let wait = if changed { CHANGED_WAIT } else { REFRESH_WAIT };
+            tokio::time::timeout(wait, fresh).await.unwrap_or(Err(late))
         } else {
             fresh.await
         }
@@ -248,5 +251,80 @@ impl<K: Hash + Eq, T, V, E: Clone> Flights<K, T, V, E> {
         if self.under_way.get(key).is_some_and(|(_, weak)| same(weak)) {
             self.under_way.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::domain::ManualClock;
+
+    type Numbers = FreshCache<u32, u32, u32, &'static str>;
+
+    fn numbers() -> Arc<Numbers> {
+        let clock = ManualClock::at(Timestamp::from_micros(0));
+        let rules = Rules {
+            capacity: 100,
+            refresh_after: Duration::from_secs(60),
+            outlives: |_, changed| !changed,
+            late: || "late",
+        };
+        Arc::new(FreshCache::new(clock, rules))
+    }
+
+    async fn number(value: u32) -> Result<Loaded<u32, u32>, &'static str> {
+        Ok(Loaded { value, depends_on: Box::new([value]) })
+    }
+
+    #[tokio::test]
+    async fn errors_are_shared_but_not_held() {
+        let numbers = numbers();
+        assert_eq!(numbers.get(&1, || async { Err("no") }).await, Err("no"));
+        assert_eq!(numbers.get(&1, || number(7)).await, Ok(7));
+        assert_eq!(numbers.held(&1).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_load_goes_on_when_the_look_up_that_began_it_is_cancelled() {
+        let (numbers, gate) = (numbers(), Arc::new(Semaphore::new(0)));
+        let load = {
+            let gate = Arc::clone(&gate);
+            || async move {
+                gate.acquire().await.map_err(|_| "closed")?.forget();
+                number(7).await
+            }
+        };
+        let mut first = Box::pin(numbers.get(&1, load));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut second = Box::pin(numbers.get(&1, || async { Err("a second load began") }));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(first);
+        gate.add_permits(1);
+        assert_eq!(second.await, Ok(7));
+        assert!(numbers.flights.lock().under_way.is_empty());
+    }
+
+    #[tokio::test]
+    async fn abandoned_loads_are_dropped_and_swept() {
+        let numbers = numbers();
+        for key in 0..3 * u32::try_from(PRUNE_FLIGHTS_AT).unwrap() {
+            let mut abandoned = Box::pin(numbers.get(&key, std::future::pending));
+            assert!(futures_util::poll!(&mut abandoned).is_pending());
+        }
+        assert!(numbers.flights.lock().under_way.len() <= PRUNE_FLIGHTS_AT);
+    }
+
+    #[tokio::test]
+    async fn what_a_change_made_untrue_is_not_held_any_more() {
+        let numbers = numbers();
+        numbers.get(&1, || number(7)).await.unwrap();
+        numbers.get(&2, || number(8)).await.unwrap();
+        numbers.changes().changed(7);
+        assert_eq!(numbers.held(&1).await, None);
+        assert_eq!(numbers.held(&2).await, Some(8));
+        assert_eq!(numbers.get(&1, || async { Err("away") }).await, Err("away"));
+        assert_eq!(numbers.get(&1, || number(9)).await, Ok(9));
     }
 }

@@ -47,7 +47,6 @@ pub struct PolicyCache {
 impl PolicyCache {
     /// Registers itself with `store.on_change`.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "handed over like the others' shared parts")]
     pub fn new(store: Store, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Arc<Self> {
         let policies = Policies::new(Compiler::new(engine.rules()), Arc::new(SystemClock), &metrics);
         let cache = Arc::new(Self { store, policies });

@@ -252,9 +252,8 @@ impl Setting {
     fn paint(&mut self, setting: &RuleSetting) {
         self.action = setting.action.unwrap_or(self.action);
         if let Some(threshold) = setting.threshold {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
-            let thousandths = (threshold.clamp(0.0, 1.0) * 1000.0).round() as u16;
-            self.threshold = thousandths;
+            // The clamp keeps the cast exact.
+            self.threshold = (threshold.clamp(0.0, 1.0) * 1000.0).round() as u16;
         }
     }
 }

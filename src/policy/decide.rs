@@ -126,9 +126,8 @@ const fn weight(severity: Severity) -> f32 {
 
 fn score(risk: f32, categories: usize) -> u8 {
     let further = (1..categories).map(|_| FURTHER_CATEGORY).sum::<f32>();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100; NaN becomes 0")]
-    let score = (risk + further).round().clamp(0.0, 100.0) as u8;
-    score
+    // The clamp keeps the cast exact.
+    (risk + further).round().clamp(0.0, 100.0) as u8
 }
 
 #[cfg(test)]

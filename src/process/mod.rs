@@ -98,8 +98,8 @@ pub struct Processor {
 
 impl Processor {
     /// Scans and judges `request` under the policy of `caller`'s workspace. The audit row is in the journal before this
-    /// returns; so it is when the answer is a refusal, unless the journal itself is the reason. Counts the request in the
-    /// metrics, so the caller must not.
+    /// returns; so it is when the answer is a refusal, unless the journal itself is the reason. Counts what was found, how
+    /// long it took and why it was refused; `requests` is counted by the face, which also sees those that never get here.
     ///
     /// # Errors
     /// [`ProcessError`]: 503 `guard_unavailable`.
@@ -126,7 +126,7 @@ impl Processor {
         let completion = record::completed(&event, self.clock.now(), outcome, status, took);
         let recorded = self.journal.record(event, completion).await;
 
-        let response = match (result, recorded) {
+        match (result, recorded) {
             (Ok((policy, inspection)), Ok(())) => {
                 self.observe(&inspection, took);
                 Ok(record::response(request_id, &policy, inspection, begun.elapsed()))
@@ -140,10 +140,7 @@ impl Processor {
                 tracing::error!(request.id = %request_id, error = %journal, "a refusal was not recorded");
                 Err(error)
             }
-        };
-        let (action, class) = response.as_ref().map_or(("error", "5xx"), |answer| (answer.action.as_str(), "2xx"));
-        self.metrics.requests.with_label_values(&["/process", "none", action, class]).inc();
-        response
+        }
     }
 
     /// Fills in what the decision adds to the event.
@@ -161,7 +158,7 @@ impl Processor {
         let inspection = match self.inspect(Arc::clone(&policy), Arc::clone(&text)).await {
             Some(inspection) => inspection,
             None if policy.fails_open() => {
-                self.metrics.failopen.with_label_values(&["detect"]).inc();
+                self.metrics.failopen.with_label_values(&["scan"]).inc();
                 event.error_code = Some(record::GUARD_UNAVAILABLE.to_owned());
                 TextInspection {
                     verdict: Verdict::clean(),
@@ -171,7 +168,7 @@ impl Processor {
                 }
             }
             None => {
-                self.metrics.failclosed.with_label_values(&["detect"]).inc();
+                self.metrics.failclosed.with_label_values(&["scan"]).inc();
                 return Err(ProcessError::Broken);
             }
         };
