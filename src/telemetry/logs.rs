@@ -1,3 +1,5 @@
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
@@ -5,7 +7,10 @@ use crate::config::{LogConfig, LogFormat};
 /// Sends `tracing` events (and the `log` lines of dependencies) to standard error. A second call does nothing.
 pub fn init_logs(config: &LogConfig) {
     let filter = EnvFilter::try_new(directives(&config.level)).unwrap_or_else(|_| EnvFilter::new(directives("info")));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let _ = match config.format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
