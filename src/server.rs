@@ -216,7 +216,7 @@ pub(crate) async fn open_store(config: &mut Config, migrate: bool, clock: Shared
 }
 
 /// Makes `dir` where it is missing; nobody else on the machine may look into it.
-fn make_private_dir(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 

@@ -129,9 +129,11 @@ const REQUESTS: [(&str, &str); 3] = [
 ];
 
 fn curl(gateway: SocketAddr, key: &str, prompt: &str) -> String {
-    let body = json!({"model": "mock", "messages": [{"role": "user", "content": prompt}]});
+    let prompt = serde_json::Value::from(prompt);
+    let body = format!(r#"{{"model":"mock","messages":[{{"role":"user","content":{prompt}}}]}}"#);
     format!(
-        "curl -sS -i http://{gateway}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'"
+        "curl -sS -i -w '\\n' http://{gateway}/v1/chat/completions -H 'Authorization: Bearer {key}' \
+         -H 'Content-Type: application/json' -d '{body}'"
     )
 }
 
@@ -228,7 +230,7 @@ mod tests {
             assert!(!prompt.contains('\''));
             let line = curl("127.0.0.1:1".parse().unwrap(), "snt_test_x", prompt);
             assert_eq!(line.lines().count(), 1);
-            assert_eq!(line.matches('\'').count(), 6, "{line}");
+            assert_eq!(line.matches('\'').count(), 8, "{line}");
         }
     }
 }

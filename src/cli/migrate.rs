@@ -6,6 +6,7 @@ use serde_json::json;
 use super::options::ConfigOptions;
 use super::{Outcome, block_on, output};
 use crate::config::{Config, Environment};
+use crate::server::make_private_dir;
 use crate::store::migrate::{self, MigrationStatus};
 
 /// Apply, revert or list migrations of the database
@@ -60,10 +61,8 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
 
 async fn migrate(config: &Config, command: &Command, json: bool) -> anyhow::Result<Outcome> {
     let database = &config.database;
-    if let Command::Up = command {
-        // SQLite's file is made in it.
-        std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
-    }
+    // SQLite's file is made in it.
+    make_private_dir(&config.data_dir).context("data_dir")?;
     let (said, list) = match command {
         Command::Up => ("applied", migrate::up(database).await?),
         Command::Down { yes: false, .. } if config.environment == Environment::Production => {
