@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use super::pack::{Pack, RuleSpec};
+use super::words::KeySet;
 use crate::domain::{Role, Rule};
 use evidence::{Groups, Term};
 use lexicon::Lexicon;
@@ -70,9 +71,14 @@ impl Injection {
         }
     }
 
+    /// Keys of words at which [`Scoring::word`] must be asked.
+    pub(super) fn keys(&self) -> &KeySet {
+        self.lexicon.gate_keys()
+    }
+
     /// Begins a segment.
     pub(super) fn start(&self, role: Role) -> Scoring<'_> {
-        Scoring { injection: self, offset: role_offset(role), last: 0.0 }
+        Scoring { injection: self, offset: role_offset(role), last: 0.0, done: 0 }
     }
 }
 
@@ -92,23 +98,35 @@ pub(super) struct Scoring<'i> {
     offset: f32,
     /// Evidence of the sentence scored last.
     last: f32,
+    /// Up to where the piece is scored.
+    done: usize,
 }
 
-impl Scoring<'_> {
-    /// `text` is ASCII or folded.
-    pub(super) fn scan(&mut self, text: &[u8], sink: &mut Sink<'_>) {
-        let mut done = 0;
-        let lexicon = &self.injection.lexicon;
-        lexicon.each_gate(text, |word| {
-            let (start, end, cut) = sentence::around(text, word, done);
-            if start > done + NEIGHBOUR {
-                self.last = 0.0;
-            }
-            let Some(window) = text.get(start..end) else { return end };
+impl<'i> Scoring<'i> {
+    /// A fresh start with the same role.
+    pub(super) fn again(&self) -> Self {
+        Self { injection: self.injection, offset: self.offset, last: 0.0, done: 0 }
+    }
+
+    /// Begins a piece of the segment.
+    pub(super) fn piece(&mut self) {
+        self.done = 0;
+    }
+
+    /// Scores the sentence around the word at `word` if that is a gate word and its sentence is not scored yet. `text` is ASCII or
+    /// folded.
+    pub(super) fn word(&mut self, text: &[u8], word: usize, key: u32, sink: &mut Sink<'_>) {
+        if word < self.done || !self.injection.lexicon.is_gate(text, word, key) {
+            return;
+        }
+        let (start, end, cut) = sentence::around(text, word, self.done);
+        if start > self.done + NEIGHBOUR {
+            self.last = 0.0;
+        }
+        self.done = if cut { end.saturating_sub(sentence::OVERLAP).max(word + 1) } else { end };
+        if let Some(window) = text.get(start..end) {
             self.sentence(window, start, sink);
-            done = if cut { end.saturating_sub(sentence::OVERLAP).max(word + 1) } else { end };
-            done
-        });
+        }
     }
 
     fn sentence(&mut self, window: &[u8], start: usize, sink: &mut Sink<'_>) {
