@@ -25,7 +25,7 @@ use pack::{Pack, RuleSpec};
 use pii::Pii;
 use secrets::Secrets;
 use sink::Sink;
-use words::{KeySet, each_word};
+use words::{KeySet, Start, each_word};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -55,6 +55,8 @@ pub struct Engine {
     rules: Vec<Arc<Rule>>,
     /// Keys of words at which some detector must be asked.
     keys: KeySet,
+    /// The same for pairs of words.
+    pairs: KeySet,
     tokens: Anchored,
     pii: Pii,
     secrets: Secrets,
@@ -106,10 +108,11 @@ impl Engine {
         let packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
         let injection = Injection::new(&injection, &packs).map_err(&mut collect);
         let (Ok(tokens), Ok(pii), Ok(injection)) = (tokens, pii, injection) else { return Err(faults) };
-        let mut keys = injection.keys().clone();
+        let (words, pairs) = injection.keys();
+        let (mut keys, pairs) = (words.clone(), pairs.clone());
         keys.extend(tokens.keys());
         secrets.keys().into_iter().for_each(|own| keys.extend(own));
-        Ok(Self { rules, keys, tokens, pii, secrets, injection })
+        Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -147,13 +150,11 @@ impl Engine {
                 self.words(text.as_bytes(), offset, &scratch.folded, state, sink);
                 if odd {
                     views::normalise(piece, &mut scratch.view);
-                    sink.shift(offset);
-                    sink.through(&scratch.view, |text, sink| {
+                    sink.through(offset, &scratch.view, |text, sink| {
                         let mut own = State { score: state.score.again(), run: Run::default(), assigned: 0 };
                         self.without_words(text, sink);
                         self.words(text, 0, text, &mut own, sink);
                     });
-                    sink.shift(0);
                 }
             }
         });
@@ -171,11 +172,12 @@ impl Engine {
     /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
-        each_word(piece, &self.keys, |at, key, _| {
-            if self.injection.keys().may_hold(key) {
-                sink.shift(offset);
-                state.score.word(piece, at, key, sink);
-                sink.shift(0);
+        each_word(piece, &self.keys, &self.pairs, |start, _| {
+            let Start::Word { at, key } = start else {
+                return state.score.word(piece, &start, &mut sink.at(offset));
+            };
+            if self.injection.keys().0.may_hold(key) {
+                state.score.word(piece, &start, &mut sink.at(offset));
             }
             if self.tokens.keys().may_hold(key) {
                 self.tokens.word(text, offset + at, key, &mut state.run, sink);

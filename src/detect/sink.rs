@@ -28,22 +28,18 @@ impl<'a> Sink<'a> {
         Self { text, segment, out, first, offset: 0, view: None }
     }
 
-    /// From now on spans are relative to this offset.
-    pub(super) fn shift(&mut self, offset: usize) {
-        self.offset = offset;
+    /// The same sink for spans that are relative to an offset.
+    pub(super) fn at(&mut self, offset: usize) -> Sink<'_> {
+        let offset = self.offset + offset;
+        Sink { text: self.text, segment: self.segment, out: self.out, first: self.first, offset, view: self.view }
     }
 
-    /// Runs detectors over a view; what they find is mapped back, and dropped if the same thing was found in the plain text.
-    pub(super) fn through(&mut self, view: &View, scan: impl FnOnce(&[u8], &mut Sink<'_>)) {
+    /// Runs detectors over a view of the piece at `offset`; what they find is mapped back, and dropped if the same thing was found
+    /// in the plain text.
+    pub(super) fn through(&mut self, offset: usize, view: &View, scan: impl FnOnce(&[u8], &mut Sink<'_>)) {
         let mut found = Vec::new();
-        let mut sink = Sink {
-            text: self.text,
-            segment: self.segment,
-            out: &mut found,
-            first: 0,
-            offset: self.offset,
-            view: Some(view),
-        };
+        let mut sink =
+            Sink { text: self.text, segment: self.segment, out: &mut found, first: 0, offset, view: Some(view) };
         scan(view.text.as_bytes(), &mut sink);
         sink.settle();
         let first = self.first;

@@ -1,11 +1,11 @@
 //! Where words start, eight bytes at a time, and which of them are worth a look: the first four letters of a word, in lower case,
-//! choose a bit in a table of 2 KiB. This is the one pass over all bytes that tokens, assignments and injection rules share.
+//! choose a bit in a table of 4 KiB. This is the one pass over all bytes that tokens, assignments and injection rules share.
 #![expect(
     clippy::indexing_slicing,
     reason = "hash bits are masked to the table's size; positions are below the length of the text"
 )]
 
-const HASH_BITS: u32 = 14;
+const HASH_BITS: u32 = 15;
 const WORDS: usize = 1 << (HASH_BITS - 6);
 
 /// A set of keys; says yes to every member and to few others.
@@ -41,7 +41,7 @@ fn hash(key: u32) -> u32 {
 /// ASCII letters and everything outside of ASCII (folded text has its punctuation blanked).
 #[inline]
 pub(super) const fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte >= 0x80
+    (byte | 0x20).wrapping_sub(b'a') < 26 || byte >= 0x80
 }
 
 /// Lead bytes of scripts written without spaces, and of others with three bytes a letter, for which the extra starts do no harm.
@@ -58,17 +58,21 @@ pub(super) fn key_of(word: &[u8]) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// One bit per byte from the high bits of eight.
+/// The key of two words in a row, for phrases that begin with a word that is everywhere.
 #[inline]
-fn squeeze(high: u64) -> u64 {
-    ((high >> 7).wrapping_mul(0x0102_0408_1020_4080)) >> 56
+pub(super) fn pair_key(first: u32, second: u32) -> u32 {
+    first.rotate_left(13) ^ second.wrapping_mul(0x85EB_CA6B)
+}
+
+/// A word start that may be of interest.
+pub(super) enum Start {
+    /// A word whose key may be in the first set.
+    Word { at: usize, key: u32 },
+    /// The first of two words whose pair of keys may be in the second set.
+    Pair { at: usize, key: u32 },
 }
 
 /// Bit masks of a block of 64 bytes.
-#[derive(Default)]
 struct Masks {
     letters: u64,
     capitals: u64,
@@ -78,31 +82,45 @@ struct Masks {
     anywhere: u64,
 }
 
+/// One bit per byte that is one and not zero.
 #[inline]
-fn masks(block: &[u8; 64]) -> Masks {
-    let mut masks = Masks::default();
-    for (i, eight) in block.as_chunks::<8>().0.iter().enumerate() {
-        let x = u64::from_le_bytes(*eight);
-        let low = x & !HIGH;
-        let lower = low | ONES * 0x20;
-        let letter = (lower + ONES * (0x80 - 0x61)) & !(lower + ONES * (0x80 - 0x7B)) & HIGH & !x;
-        let capital = letter & !(x << 2);
-        masks.letters |= squeeze(letter | x & HIGH) << (i * 8);
-        masks.capitals |= squeeze(capital) << (i * 8);
-        if x & HIGH != 0 {
-            masks.wide |= squeeze(x & HIGH) << (i * 8);
-            masks.anywhere |= squeeze(x & (x << 1) & (x << 2) & HIGH) << (i * 8);
-        }
+fn squeeze(flags: &[u8; 64]) -> u64 {
+    let mut mask = 0;
+    for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
+        mask |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (i * 8);
     }
-    masks
+    mask
 }
 
-/// Calls `found(at, key, word number)` for word starts whose key may be in `keys`. A word starts at a letter behind none, at a
-/// capital behind a small letter, at an ASCII letter behind another script, and at every character of scripts without spaces.
+/// Plain loops over bytes, which the compiler turns into vector code.
 #[inline]
-pub(super) fn each_word(text: &[u8], keys: &KeySet, mut found: impl FnMut(usize, u32, u32)) {
-    let (mut letter_before, mut small_before, mut wide_before, mut words, mut characters) =
-        (0u64, 0u64, 0u64, 0u32, 0u32);
+fn masks(block: &[u8; 64]) -> Masks {
+    let flags = |test: fn(u8) -> bool| {
+        let mut flags = [0u8; 64];
+        for (flag, byte) in flags.iter_mut().zip(block) {
+            *flag = u8::from(test(*byte));
+        }
+        squeeze(&flags)
+    };
+    let letters = flags(is_letter);
+    let capitals = flags(|b| b.wrapping_sub(b'A') < 26);
+    let (mut wide, mut anywhere) = (0, 0);
+    if !block.is_ascii() {
+        wide = flags(|b| b >= 0x80);
+        anywhere = flags(starts_anywhere);
+    }
+    Masks { letters, capitals, wide, anywhere }
+}
+
+/// Calls `found` with the number of the word for word starts whose key may be in `words`, and for the first of two words whose pair
+/// may be in `pairs`. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
+/// script, and at every character of scripts without spaces.
+#[inline]
+pub(super) fn each_word(text: &[u8], words: &KeySet, pairs: &KeySet, mut found: impl FnMut(Start, u32)) {
+    let (mut letter_before, mut small_before, mut wide_before) = (0u64, 0u64, 0u64);
+    // Where words have no edges, three characters count as one word.
+    let mut thirds = 0u32;
+    let (mut previous, mut previous_at, mut previous_thirds) = (0u32, 0usize, 0u32);
     let mut base = 0;
     while base < text.len() {
         let mut padded = [0u8; 64];
@@ -125,11 +143,7 @@ pub(super) fn each_word(text: &[u8], keys: &KeySet, mut found: impl FnMut(usize,
         while starts != 0 {
             let bit = starts.trailing_zeros();
             starts &= starts - 1;
-            if anywhere >> bit & 1 == 0 {
-                words += 1;
-            } else {
-                characters += 1;
-            }
+            thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
             let at = base + bit as usize;
             let key = if bit <= 60 {
                 let run = (!(letters >> bit)).trailing_zeros().min(4);
@@ -140,10 +154,16 @@ pub(super) fn each_word(text: &[u8], keys: &KeySet, mut found: impl FnMut(usize,
             } else {
                 key_of(&text[at..text.len().min(at + 4)])
             };
-            if keys.may_hold(key) {
-                // Where words have no edges, three characters count as one word.
-                found(at, key, words + characters / 3);
+            let pair = pair_key(previous, key);
+            if words.may_hold(key) | pairs.may_hold(pair) {
+                if pairs.may_hold(pair) {
+                    found(Start::Pair { at: previous_at, key: pair }, previous_thirds / 3);
+                }
+                if words.may_hold(key) {
+                    found(Start::Word { at, key }, thirds / 3);
+                }
             }
+            (previous, previous_at, previous_thirds) = (key, at, thirds);
         }
         base += 64;
     }
@@ -157,8 +177,28 @@ mod tests {
         let mut keys = KeySet::new();
         keys.insert(key_of(word.as_bytes()));
         let mut found = Vec::new();
-        each_word(text.as_bytes(), &keys, |at, _, _| found.push(at));
+        each_word(text.as_bytes(), &keys, &KeySet::new(), |start, _| {
+            if let Start::Word { at, .. } = start {
+                found.push(at);
+            }
+        });
         found
+    }
+
+    #[test]
+    fn two_words_in_a_row_are_met_across_the_edge_of_a_block() {
+        let mut pairs = KeySet::new();
+        pairs.insert(pair_key(key_of(b"the"), key_of(b"agent")));
+        for pad in 0..130 {
+            let mut found = Vec::new();
+            let text = format!("{}the, Agent the thing", " ".repeat(pad));
+            each_word(text.as_bytes(), &KeySet::new(), &pairs, |start, number| {
+                if let Start::Pair { at, .. } = start {
+                    found.push((at, number));
+                }
+            });
+            assert_eq!(found, [(pad, 1)]);
+        }
     }
 
     #[test]

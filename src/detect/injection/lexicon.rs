@@ -6,47 +6,48 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::detect::words::{KeySet, each_word, is_letter, key_of, starts_anywhere};
+use crate::detect::words::{KeySet, Start, each_word, is_letter, key_of, pair_key, starts_anywhere};
 
 const BUCKETS: usize = 1 << 10;
 
 /// One word or phrase.
 struct Entry {
+    /// Of a word, or of the first two words of a phrase.
     key: u32,
-    /// Key of the second word of a phrase, zero for a single word.
-    next: u32,
     /// Lower case; a space stands for up to three bytes that are no letters, `*` for any further letters.
     pattern: Box<[u8]>,
+    /// Bytes five to eight of the first word, as far as it has them, and which of them count: most words that share four letters
+    /// differ there.
+    tail: (u32, u32),
     groups: u64,
     gate: bool,
 }
 
-/// All words of all groups.
-pub(super) struct Lexicon {
+/// Entries by key.
+struct Table {
+    /// Keys of entries of gate groups.
     gate: KeySet,
     all: KeySet,
-    /// Heads of entries that are no phrases.
-    single: KeySet,
-    /// First and second words of phrases, mixed.
-    pairs: KeySet,
     /// Where each bucket begins in `entries`.
     starts: Vec<u16>,
     entries: Vec<Entry>,
 }
 
-fn bucket(key: u32) -> usize {
-    (key.wrapping_mul(0x85EB_CA6B) >> 22) as usize & (BUCKETS - 1)
+/// All words of all groups.
+pub(super) struct Lexicon {
+    words: Table,
+    phrases: Table,
 }
 
-fn pair(key: u32, next: u32) -> u32 {
-    key.rotate_left(13) ^ next
+fn bucket(key: u32) -> usize {
+    (key.wrapping_mul(0xC2B2_AE35) >> 22) as usize & (BUCKETS - 1)
 }
 
 impl Lexicon {
     /// `(word, groups, gate)`; faults name the word.
     pub(super) fn new(words: &[(String, u64, bool)]) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let mut entries: Vec<Entry> = Vec::new();
+        let (mut single, mut phrases): (Vec<Entry>, Vec<Entry>) = (Vec::new(), Vec::new());
         for (word, groups, gate) in words {
             for form in forms(word) {
                 let mut parts = form.split(|b| matches!(b, b' ' | b'*')).filter(|part| !part.is_empty());
@@ -56,33 +57,70 @@ impl Lexicon {
                     faults.push(format!("`{word}`: two letters or more are needed, four before a star"));
                     continue;
                 }
-                let (key, next) = (key_of(head), parts.next().map_or(0, key_of));
+                let (key, entries) = match parts.next() {
+                    Some(next) => (pair_key(key_of(head), key_of(next)), &mut phrases),
+                    None => (key_of(head), &mut single),
+                };
                 match entries.iter_mut().find(|entry| *entry.pattern == *form) {
                     Some(entry) => {
                         entry.groups |= groups;
                         entry.gate |= gate;
                     }
-                    None => entries.push(Entry { key, next, pattern: form.into(), groups: *groups, gate: *gate }),
+                    None => entries.push(Entry {
+                        key,
+                        tail: tail_of(head),
+                        pattern: form.into(),
+                        groups: *groups,
+                        gate: *gate,
+                    }),
                 }
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        if u16::try_from(entries.len()).is_err() {
+        if u16::try_from(single.len().max(phrases.len())).is_err() {
             return Err(vec!["too many words".to_owned()]);
         }
+        Ok(Self { words: Table::new(single), phrases: Table::new(phrases) })
+    }
+
+    /// Keys of words, and of pairs of words, that may begin an entry of a gate group.
+    pub(super) fn gate_keys(&self) -> (&KeySet, &KeySet) {
+        (&self.words.gate, &self.phrases.gate)
+    }
+
+    /// Whether an entry of a gate group begins there.
+    pub(super) fn is_gate(&self, text: &[u8], start: &Start) -> bool {
+        match *start {
+            Start::Word { at, key } => self.words.standing(text, at, key, true).next().is_some(),
+            Start::Pair { at, key } => self.phrases.standing(text, at, key, true).next().is_some(),
+        }
+    }
+
+    /// Calls `found(word number, groups)` for every word that is in the lexicon.
+    pub(super) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
+        each_word(text, &self.words.all, &self.phrases.all, |start, number| {
+            let (table, at, key) = match start {
+                Start::Word { at, key } => (&self.words, at, key),
+                Start::Pair { at, key } => (&self.phrases, at, key),
+            };
+            let groups = table.standing(text, at, key, false).fold(0, |groups, entry| groups | entry.groups);
+            if groups != 0 {
+                found(number, groups);
+            }
+        });
+    }
+}
+
+impl Table {
+    fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by_key(|entry| bucket(entry.key));
-        let [mut gate, mut all, mut single, mut pairs] = [(); 4].map(|()| KeySet::new());
+        let (mut gate, mut all) = (KeySet::new(), KeySet::new());
         for entry in &entries {
             all.insert(entry.key);
             if entry.gate {
                 gate.insert(entry.key);
-            }
-            if entry.next == 0 {
-                single.insert(entry.key);
-            } else {
-                pairs.insert(pair(entry.key, entry.next));
             }
         }
         let mut starts = Vec::with_capacity(BUCKETS + 1);
@@ -93,49 +131,33 @@ impl Lexicon {
             }
             starts.push(u16::try_from(at).unwrap_or(u16::MAX));
         }
-        Ok(Self { gate, all, single, pairs, starts, entries })
+        Self { gate, all, starts, entries }
     }
 
-    /// Keys of words that may begin an entry of a gate group.
-    pub(super) fn gate_keys(&self) -> &KeySet {
-        &self.gate
-    }
-
-    /// Whether an entry of a gate group stands at `at`.
-    pub(super) fn is_gate(&self, text: &[u8], at: usize, key: u32) -> bool {
-        self.standing(text, at, key).any(|entry| entry.gate)
-    }
-
-    /// Calls `found(word number, groups)` for every word that is in the lexicon.
-    pub(super) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
-        each_word(text, &self.all, |at, key, number| {
-            let groups = self.standing(text, at, key).fold(0, |groups, entry| groups | entry.groups);
-            if groups != 0 {
-                found(number, groups);
-            }
-        });
-    }
-
-    /// The entries that stand at `at`.
-    fn standing<'l>(&'l self, text: &'l [u8], at: usize, key: u32) -> impl Iterator<Item = &'l Entry> {
-        let next = next_key(text, at);
-        // Function words begin many phrases; most of the time the next word tells that none is here.
-        let any = self.single.may_hold(key) || self.pairs.may_hold(pair(key, next));
+    /// The entries that stand at `at`, only those of gate groups if so asked.
+    #[inline]
+    fn standing<'t>(&'t self, text: &'t [u8], at: usize, key: u32, gate: bool) -> impl Iterator<Item = &'t Entry> {
         let number = bucket(key);
-        let range = if any { usize::from(self.starts[number])..usize::from(self.starts[number + 1]) } else { 0..0 };
-        self.entries[range].iter().filter(move |entry| {
-            entry.key == key && (entry.next == 0 || entry.next == next) && stands(text, at, &entry.pattern)
-        })
+        let mut tail = [0u8; 4];
+        tail.iter_mut().zip(text.iter().skip(at + 4)).for_each(|(slot, byte)| *slot = byte | 0x20);
+        let tail = u32::from_le_bytes(tail);
+        self.entries[usize::from(self.starts[number])..usize::from(self.starts[number + 1])].iter().filter(
+            move |entry| {
+                entry.key == key
+                    && tail & entry.tail.1 == entry.tail.0
+                    && (entry.gate || !gate)
+                    && stands(text, at, &entry.pattern)
+            },
+        )
     }
 }
 
-/// Key of the word behind the one at `at`, zero if there is none near.
-fn next_key(text: &[u8], at: usize) -> u32 {
-    let rest = &text[at..text.len().min(at + 40)];
-    let Some(end) = rest.iter().position(|b| !is_letter(*b)) else { return 0 };
-    let Some(gap) = rest[end..].iter().take(4).position(|b| is_letter(*b)) else { return 0 };
-    let rest = &rest[end + gap..];
-    key_of(&rest[..rest.len().min(4)])
+fn tail_of(head: &[u8]) -> (u32, u32) {
+    let (mut value, mut mask) = ([0u8; 4], [0u8; 4]);
+    for (i, byte) in head.iter().skip(4).take(4).enumerate() {
+        (value[i], mask[i]) = (byte | 0x20, 0xFF);
+    }
+    (u32::from_le_bytes(value), u32::from_le_bytes(mask))
 }
 
 /// A word as written, and without its accents, with what is no letter as a space.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use super::pack::{Pack, RuleSpec};
-use super::words::KeySet;
+use super::words::{KeySet, Start};
 use crate::domain::{Role, Rule};
 use evidence::{Groups, Term};
 use lexicon::Lexicon;
@@ -71,8 +71,8 @@ impl Injection {
         }
     }
 
-    /// Keys of words at which [`Scoring::word`] must be asked.
-    pub(super) fn keys(&self) -> &KeySet {
+    /// Keys of words and of pairs of words at which [`Scoring::word`] must be asked.
+    pub(super) fn keys(&self) -> (&KeySet, &KeySet) {
         self.lexicon.gate_keys()
     }
 
@@ -113,10 +113,11 @@ impl<'i> Scoring<'i> {
         self.done = 0;
     }
 
-    /// Scores the sentence around the word at `word` if that is a gate word and its sentence is not scored yet. `text` is ASCII or
+    /// Scores the sentence around a word if that is a gate word and its sentence is not scored yet. `text` is ASCII or
     /// folded.
-    pub(super) fn word(&mut self, text: &[u8], word: usize, key: u32, sink: &mut Sink<'_>) {
-        if word < self.done || !self.injection.lexicon.is_gate(text, word, key) {
+    pub(super) fn word(&mut self, text: &[u8], start: &Start, sink: &mut Sink<'_>) {
+        let (Start::Word { at: word, .. } | Start::Pair { at: word, .. }) = *start;
+        if word < self.done || !self.injection.lexicon.is_gate(text, start) {
             return;
         }
         let (start, end, cut) = sentence::around(text, word, self.done);
