@@ -19,12 +19,14 @@ const EVEN: f32 = 3.0;
 /// Findings below are not worth a row: no preset acts on them.
 const LEAST: f32 = 0.4;
 /// How much of the sentence before counts for the next one, and how much of it at most.
-const CARRY: f32 = 0.35;
+const CARRY: f32 = 0.45;
 const MOST_CARRIED: f32 = 3.0;
 /// A sentence farther behind the last scored one starts anew, in bytes.
 const NEIGHBOUR: usize = 300;
 /// Evidence against an attack takes away at most so much: a harmless opening must not hide what follows.
-const MOST_AGAINST: f32 = -2.5;
+const MOST_AGAINST: f32 = -3.5;
+/// Evidence for one is counted up to here, so that some against it can still be heard.
+const MOST_FOR: f32 = 7.0;
 /// How much the other rules of a sentence add to the best.
 const OTHERS: f32 = 0.3;
 
@@ -88,7 +90,7 @@ fn role_offset(role: Role) -> f32 {
         Role::System | Role::ToolDefinition => -2.5,
         Role::Assistant => -0.5,
         Role::User | Role::Other => 0.0,
-        Role::Tool => 0.5,
+        Role::Tool => 0.8,
     }
 }
 
@@ -154,7 +156,7 @@ impl<'i> Scoring<'i> {
             self.last *= CARRY;
             return;
         };
-        let evidence = score + OTHERS * (all - score) + sum(&self.injection.common).max(MOST_AGAINST);
+        let evidence = (score + OTHERS * (all - score)).min(MOST_FOR) + sum(&self.injection.common).max(MOST_AGAINST);
         let total = evidence + if evidence >= 1.0 { CARRY * self.last.min(MOST_CARRIED) } else { 0.0 };
         self.last = (evidence + CARRY * self.last).max(0.0);
         let confidence = 1.0 / (1.0 + (EVEN - total - self.offset).exp());
