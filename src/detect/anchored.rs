@@ -14,19 +14,30 @@ use super::bytes::{ends_word, entropy, is_word, starts_word};
 use super::literals::Literals;
 use super::pack::RuleSpec;
 use super::secrets::{Check, Proof, is_placeholder};
+use super::words::{KeySet, key_of};
 use crate::domain::Rule;
 
 /// The longest match looked for, in bytes.
 const WINDOW: usize = 4096;
 /// Attempts within one unbroken run of token bytes. Real tokens sit at the start of their run; the bound keeps hostile runs linear.
-const ATTEMPTS_PER_RUN: usize = 6;
+const ATTEMPTS_PER_RUN: usize = 12;
 
-/// Compiled pattern rules of one detector.
+/// Compiled pattern rules.
 pub(super) struct Anchored {
-    literals: Literals,
-    /// Per literal: its length and the rules to try.
-    anchors: Vec<(usize, Vec<usize>)>,
+    /// Anchors that start with a letter, by the key of their first word, sorted.
+    words: Vec<(u32, Box<[u8]>, Vec<u16>)>,
+    keys: KeySet,
+    /// Anchors that start with anything else.
+    symbols: Literals,
+    symbol_rules: Vec<Vec<u16>>,
     rules: Vec<Pattern>,
+}
+
+/// Where the current run of token bytes ends, and how often it was tried.
+#[derive(Default)]
+pub(super) struct Run {
+    end: usize,
+    attempts: usize,
 }
 
 struct Pattern {
@@ -46,13 +57,13 @@ impl Anchored {
     pub(super) fn new(specs: &[(Arc<Rule>, &RuleSpec)]) -> Result<Self, Vec<(String, String)>> {
         let mut faults = Vec::new();
         let mut rules = Vec::new();
-        let mut by_anchor: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut by_anchor: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
         for (rule, spec) in specs {
             let Some(pattern) = &spec.pattern else { continue };
             match Regex::new(&format!("^(?:{pattern})")) {
                 Ok(regex) => {
                     for anchor in &spec.anchors {
-                        by_anchor.entry(anchor).or_default().push(rules.len());
+                        by_anchor.entry(anchor).or_default().push(u16::try_from(rules.len()).unwrap_or(u16::MAX));
                     }
                     rules.push(Pattern {
                         rule: rule.clone(),
@@ -69,40 +80,79 @@ impl Anchored {
                 Err(error) => faults.push((spec.id.clone(), error.to_string())),
             }
         }
-        // The longest literal wins, so it also stands for its prefixes.
-        let anchors: Vec<(usize, Vec<usize>)> = by_anchor
-            .keys()
-            .map(|anchor| {
-                let rules =
-                    by_anchor.iter().filter(|(other, _)| anchor.starts_with(**other)).flat_map(|(_, r)| r.clone());
-                (anchor.len(), rules.collect())
-            })
-            .collect();
-        let literals: Vec<&[u8]> = by_anchor.keys().map(|anchor| anchor.as_bytes()).collect();
-        match Literals::new(&literals) {
-            Ok(literals) if faults.is_empty() => Ok(Self { literals, anchors, rules }),
+        let (words, symbols): (Vec<_>, Vec<_>) =
+            by_anchor.into_iter().partition(|(anchor, _)| anchor.starts_with(|c: char| c.is_ascii_alphabetic()));
+        let literals: Vec<&[u8]> = symbols.iter().map(|(anchor, _)| anchor.as_bytes()).collect();
+        let symbols_found = Literals::new(&literals);
+        let mut keys = KeySet::new();
+        let mut by_key = Vec::new();
+        for (anchor, rules) in words {
+            for key in keys_of(anchor.as_bytes()) {
+                keys.insert(key);
+                by_key.push((key, anchor.as_bytes().into(), rules.clone()));
+            }
+        }
+        by_key.sort_by_key(|(key, _, _)| *key);
+        match symbols_found {
+            Ok(literals) if faults.is_empty() => Ok(Self {
+                words: by_key,
+                keys,
+                symbols: literals,
+                symbol_rules: symbols.into_iter().map(|(_, rules)| rules).collect(),
+                rules,
+            }),
             Ok(_) => Err(faults),
             Err(message) => Err(vec![("-".to_owned(), message)]),
         }
     }
 
-    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
-        let (mut run_end, mut attempts) = (0, 0);
-        self.literals.each(text, |literal, at| {
-            let (_, rules) = &self.anchors[literal];
-            if at >= run_end {
-                run_end = at + token_run(&text[at..]);
-                attempts = 0;
+    /// Keys of words at which [`Anchored::word`] must be asked.
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
+    /// Tries the rules whose anchor stands at the word start `at`.
+    pub(super) fn word(&self, text: &[u8], at: usize, key: u32, run: &mut Run, sink: &mut Sink<'_>) {
+        let from = self.words.partition_point(|(other, _, _)| *other < key);
+        for (_, anchor, rules) in self.words[from..].iter().take_while(|(other, _, _)| *other == key) {
+            if text[at..].starts_with(anchor) {
+                self.attempt(text, at, rules, run, sink);
             }
-            attempts += 1;
-            if attempts > ATTEMPTS_PER_RUN {
+        }
+    }
+
+    /// Finds the anchors that do not start with a letter.
+    pub(super) fn scan_symbols(&self, text: &[u8], sink: &mut Sink<'_>) {
+        let mut run = Run::default();
+        self.symbols.each(text, |literal, at| self.attempt(text, at, &self.symbol_rules[literal], &mut run, sink));
+    }
+
+    fn attempt(&self, text: &[u8], at: usize, rules: &[u16], run: &mut Run, sink: &mut Sink<'_>) {
+        if at >= run.end {
+            *run = Run { end: at + token_run(&text[at..]), attempts: 0 };
+        }
+        for rule in rules {
+            let rule = &self.rules[usize::from(*rule)];
+            if rule.lead == 0 && !starts_word(text, at) {
+                continue;
+            }
+            run.attempts += 1;
+            if run.attempts > ATTEMPTS_PER_RUN {
                 return;
             }
-            for rule in rules {
-                self.rules[*rule].attempt(text, at, run_end, sink);
-            }
-        });
+            rule.attempt(text, at, run.end, sink);
+        }
     }
+}
+
+/// Keys under which words that begin with the anchor can be met: a key has four letters, so a shorter anchor of letters only may be
+/// continued by any.
+fn keys_of(anchor: &[u8]) -> Vec<u32> {
+    let mut keys = vec![key_of(anchor)];
+    if anchor.len() == 3 && anchor.iter().all(u8::is_ascii_alphabetic) {
+        keys.extend((b'a'..=b'z').map(|letter| key_of(&[anchor, &[letter]].concat())));
+    }
+    keys
 }
 
 impl Pattern {

@@ -14,15 +14,18 @@ mod pii;
 mod secrets;
 mod sink;
 mod views;
+mod words;
 
 use std::sync::Arc;
 
 use crate::domain::{Detector, Finding, Role, Rule};
-use injection::Injection;
+use anchored::{Anchored, Run};
+use injection::{Injection, Scoring};
 use pack::{Pack, RuleSpec};
 use pii::Pii;
 use secrets::Secrets;
 use sink::Sink;
+use words::{KeySet, Start, each_word};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -33,6 +36,8 @@ const BUILTIN: &[(&str, &str)] = &[
 
 /// Shorter texts cannot hold anything, in bytes.
 const SHORTEST: usize = 4;
+/// No secret is shorter, in bytes.
+const SHORTEST_SECRET: usize = 12;
 /// Text is folded and scored in pieces of at most this many bytes, so that memory does not grow with the text.
 const PIECE: usize = 16 * 1024;
 
@@ -48,6 +53,11 @@ pub struct PackError {
 /// All detectors, compiled.
 pub struct Engine {
     rules: Vec<Arc<Rule>>,
+    /// Keys of words at which some detector must be asked.
+    keys: KeySet,
+    /// The same for pairs of words.
+    pairs: KeySet,
+    tokens: Anchored,
     pii: Pii,
     secrets: Secrets,
     injection: Injection,
@@ -92,14 +102,17 @@ impl Engine {
                 message,
             }));
         };
+        let tokens = Anchored::new(&[pii.as_slice(), secrets.as_slice()].concat()).map_err(&mut collect);
         let pii = Pii::new(&pii).map_err(&mut collect);
-        let secrets = Secrets::new(&secrets).map_err(&mut collect);
-        let lexicon_packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
-        let injection = Injection::new(&injection, &lexicon_packs).map_err(&mut collect);
-        match (pii, secrets, injection) {
-            (Ok(pii), Ok(secrets), Ok(injection)) => Ok(Self { rules, pii, secrets, injection }),
-            _ => Err(faults),
-        }
+        let secrets = Secrets::new(&secrets);
+        let packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
+        let injection = Injection::new(&injection, &packs).map_err(&mut collect);
+        let (Ok(tokens), Ok(pii), Ok(injection)) = (tokens, pii, injection) else { return Err(faults) };
+        let (words, pairs) = injection.keys();
+        let (mut keys, pairs) = (words.clone(), pairs.clone());
+        keys.extend(tokens.keys());
+        secrets.keys().into_iter().for_each(|own| keys.extend(own));
+        Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -114,32 +127,74 @@ impl Engine {
             return;
         }
         let mut sink = Sink::new(text, segment, out);
-        self.pii.scan(text.as_bytes(), &mut sink);
+        let bytes = text.as_bytes();
+        self.without_words(bytes, &mut sink);
+        let mut state = State { score: self.injection.start(role), run: Run::default(), assigned: 0 };
+        if text.len() <= PIECE && text.is_ascii() {
+            self.words(bytes, 0, bytes, &mut state, &mut sink);
+        } else {
+            self.pieces(text, &mut state, &mut sink);
+        }
         sink.settle();
-        self.secrets.scan(text.as_bytes(), &mut sink);
-        sink.settle();
-        let mut score = self.injection.start(role);
+    }
+
+    /// Reads a long text, or one that is not plain ASCII, piece by piece.
+    fn pieces(&self, text: &str, state: &mut State<'_>, sink: &mut Sink<'_>) {
         views::with_scratch(|scratch| {
             for (offset, piece) in views::pieces(text, PIECE) {
-                sink.shift(offset);
                 if piece.is_ascii() {
-                    score.scan(piece.as_bytes(), &mut sink);
+                    self.words(text.as_bytes(), offset, piece.as_bytes(), state, sink);
                     continue;
                 }
                 let odd = views::fold(piece, &mut scratch.folded);
-                score.scan(&scratch.folded, &mut sink);
+                self.words(text.as_bytes(), offset, &scratch.folded, state, sink);
                 if odd {
                     views::normalise(piece, &mut scratch.view);
-                    sink.through(&scratch.view, |text, sink| {
-                        score.scan(text, sink);
-                        self.pii.scan(text, sink);
-                        self.secrets.scan(text, sink);
+                    sink.through(offset, &scratch.view, |text, sink| {
+                        let mut own = State { score: state.score.again(), run: Run::default(), assigned: 0 };
+                        self.without_words(text, sink);
+                        self.words(text, 0, text, &mut own, sink);
                     });
                 }
             }
         });
-        sink.settle_attacks();
     }
+
+    /// Detectors that search the text for other things than words.
+    fn without_words(&self, text: &[u8], sink: &mut Sink<'_>) {
+        self.pii.scan(text, sink);
+        if text.len() >= SHORTEST_SECRET {
+            self.secrets.scan(text, sink);
+            self.tokens.scan_symbols(text, sink);
+        }
+    }
+
+    /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
+    fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
+        state.score.piece();
+        each_word(piece, &self.keys, &self.pairs, |start, _| {
+            let Start::Word { at, key } = start else {
+                return state.score.word(piece, &start, &mut sink.at(offset));
+            };
+            if self.injection.keys().0.may_hold(key) {
+                state.score.word(piece, &start, &mut sink.at(offset));
+            }
+            if self.tokens.keys().may_hold(key) {
+                self.tokens.word(text, offset + at, key, &mut state.run, sink);
+            }
+            if self.secrets.keys().is_some_and(|keys| keys.may_hold(key)) {
+                self.secrets.word(text, offset + at, &mut state.assigned, sink);
+            }
+        });
+    }
+}
+
+/// What the detectors of words remember along one segment.
+struct State<'e> {
+    score: Scoring<'e>,
+    run: Run,
+    /// Where the last assignment ended.
+    assigned: usize,
 }
 
 fn rule_of(pack: &Pack, spec: &RuleSpec) -> Arc<Rule> {

@@ -15,9 +15,7 @@ pub(super) struct Sink<'a> {
     text: &'a str,
     segment: usize,
     out: &'a mut Vec<Finding>,
-    /// Where the findings of the current family begin in `out`.
-    family: usize,
-    /// Where those of this segment begin.
+    /// Where the findings of this segment begin in `out`.
     first: usize,
     /// Start of the current piece in the text.
     offset: usize,
@@ -27,26 +25,21 @@ pub(super) struct Sink<'a> {
 impl<'a> Sink<'a> {
     pub(super) fn new(text: &'a str, segment: usize, out: &'a mut Vec<Finding>) -> Self {
         let first = out.len();
-        Self { text, segment, out, family: first, first, offset: 0, view: None }
+        Self { text, segment, out, first, offset: 0, view: None }
     }
 
-    /// From now on spans are relative to this offset.
-    pub(super) fn shift(&mut self, offset: usize) {
-        self.offset = offset;
+    /// The same sink for spans that are relative to an offset.
+    pub(super) fn at(&mut self, offset: usize) -> Sink<'_> {
+        let offset = self.offset + offset;
+        Sink { text: self.text, segment: self.segment, out: self.out, first: self.first, offset, view: self.view }
     }
 
-    /// Runs detectors over a view; what they find is mapped back, and dropped if the same thing was found in the plain text.
-    pub(super) fn through(&mut self, view: &View, scan: impl FnOnce(&[u8], &mut Sink<'_>)) {
+    /// Runs detectors over a view of the piece at `offset`; what they find is mapped back, and dropped if the same thing was found
+    /// in the plain text.
+    pub(super) fn through(&mut self, offset: usize, view: &View, scan: impl FnOnce(&[u8], &mut Sink<'_>)) {
         let mut found = Vec::new();
-        let mut sink = Sink {
-            text: self.text,
-            segment: self.segment,
-            out: &mut found,
-            family: 0,
-            first: 0,
-            offset: self.offset,
-            view: Some(view),
-        };
+        let mut sink =
+            Sink { text: self.text, segment: self.segment, out: &mut found, first: 0, offset, view: Some(view) };
         scan(view.text.as_bytes(), &mut sink);
         sink.settle();
         let first = self.first;
@@ -77,41 +70,37 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Ends a family: of findings that overlap the more confident one stays, then the longer.
+    /// Ends the segment: of findings of one detector that overlap the more confident one stays, then the longer; of attacks only
+    /// the most confident stay. The order is that of the text.
     pub(super) fn settle(&mut self) {
-        if self.out.len() > self.family + 1 {
-            let mut found = self.out.split_off(self.family);
-            found.sort_by_key(|finding| finding.span.start);
-            for finding in found {
-                let clash = self.out.len() > self.family
-                    && self.out.last().is_some_and(|last| {
-                        last.rule.detector == finding.rule.detector && overlap(&last.span, &finding.span)
-                    });
-                if !clash {
-                    self.out.push(finding);
-                } else if let Some(last) = self.out.last_mut()
-                    && better(&finding, last)
-                {
-                    *last = finding;
-                }
-            }
-        }
-        self.family = self.out.len();
-    }
-
-    /// Ends the segment: only the most confident injection findings stay, in the order of the text.
-    pub(super) fn settle_attacks(&mut self) {
-        let attacks = self.out.len() - self.family;
-        if attacks < 2 {
+        if self.out.len() < self.first + 2 {
             return;
         }
-        let (mut attacks, rest): (Vec<_>, Vec<_>) =
-            self.out.drain(self.family..).partition(|f| f.rule.detector == Detector::Injection);
-        attacks.sort_by(|a, b| b.confidence.partial_cmp(&a.confidence).unwrap_or(Ordering::Equal));
-        attacks.truncate(ATTACKS);
-        attacks.extend(rest);
-        attacks.sort_by_key(|finding| finding.span.start);
-        self.out.append(&mut attacks);
+        let mut found = self.out.split_off(self.first);
+        found.sort_by_key(|finding| (finding.rule.detector, finding.span.start));
+        for finding in found {
+            let clash = self.out.len() > self.first
+                && self.out.last().is_some_and(|last| {
+                    last.rule.detector == finding.rule.detector && overlap(&last.span, &finding.span)
+                });
+            if !clash {
+                self.out.push(finding);
+            } else if let Some(last) = self.out.last_mut()
+                && better(&finding, last)
+            {
+                *last = finding;
+            }
+        }
+        let attack = |finding: &Finding| finding.rule.detector == Detector::Injection;
+        if self.out.iter().skip(self.first).filter(|finding| attack(finding)).count() > ATTACKS {
+            let (mut attacks, rest): (Vec<_>, Vec<_>) = self.out.drain(self.first..).partition(attack);
+            attacks.sort_by(|a, b| b.confidence.partial_cmp(&a.confidence).unwrap_or(Ordering::Equal));
+            attacks.truncate(ATTACKS);
+            self.out.extend(rest.into_iter().chain(attacks));
+        }
+        if let Some(own) = self.out.get_mut(self.first..) {
+            own.sort_by_key(|finding| finding.span.start);
+        }
     }
 }
 

@@ -74,41 +74,63 @@ pub(super) fn pieces(text: &str, size: usize) -> impl Iterator<Item = (usize, &s
 /// before. Says whether something odd was met that deserves the normalised view.
 pub(super) fn fold(piece: &str, folded: &mut Vec<u8>) -> bool {
     folded.clear();
-    let mut odd = false;
+    folded.reserve(piece.len());
     let bytes = piece.as_bytes();
-    let mut rest = piece;
-    let mut previous = ' ';
-    while let Some(at) = rest.as_bytes().iter().position(|b| !b.is_ascii()) {
-        let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
-        folded.extend_from_slice(plain.as_bytes());
-        if let Some(last) = plain.chars().next_back() {
-            previous = last;
+    let mut odd = false;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if byte.is_ascii() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let plain = rest.iter().position(|b| !b.is_ascii()).unwrap_or(rest.len());
+            folded.extend_from_slice(rest.get(..plain).unwrap_or_default());
+            at += plain;
+            continue;
         }
-        let mut end = 0;
-        for c in tail.chars() {
-            if c.is_ascii() {
-                odd |= c.is_ascii_alphabetic() && is_look_alike_script(previous);
-                break;
+        let before = bytes.get(at.wrapping_sub(1)).copied().unwrap_or(b' ');
+        let second = bytes.get(at + 1).copied().unwrap_or(0);
+        match *byte {
+            // Cyrillic: capitals А–П and Р–Я lie 0x20 below the small letters.
+            0xD0 | 0xD1 => {
+                let behind = bytes.get(at + 2).copied().unwrap_or(b' ');
+                odd |= before.is_ascii_alphabetic() || behind.is_ascii_alphabetic();
+                folded.extend_from_slice(&match (*byte, second) {
+                    (0xD0, 0x90..=0x9F) => [0xD0, second + 0x20],
+                    (0xD0, 0xA0..=0xAF) => [0xD1, second - 0x20],
+                    (0xD0, 0x80..=0x8F) => [0xD1, second + 0x10],
+                    _ => [*byte, second],
+                });
+                at += 2;
             }
-            end += c.len_utf8();
-            match kind(c, previous) {
-                Kind::Letter => {
-                    odd |= previous.is_ascii_alphabetic() && is_look_alike_script(c);
-                    push_lower(folded, c);
+            // Indic scripts and Thai, kana, ideographs, Hangul: letters without case.
+            0xE0 | 0xE4..=0xED => at = copy(bytes, at, 3, folded),
+            0xE3 if !matches!(second, 0x80 | 0x85) => at = copy(bytes, at, 3, folded),
+            _ => {
+                let Some(c) = piece.get(at..).and_then(|rest| rest.chars().next()) else { break };
+                let len = c.len_utf8();
+                let behind = bytes.get(at + len).copied().unwrap_or(b' ');
+                match kind(c, before) {
+                    Kind::Letter => {
+                        odd |=
+                            is_look_alike_script(c) && (before.is_ascii_alphabetic() || behind.is_ascii_alphabetic());
+                        push_lower(folded, c);
+                    }
+                    Kind::Blank => folded.resize(folded.len() + len, b' '),
+                    Kind::Odd => {
+                        odd = true;
+                        folded.resize(folded.len() + len, b' ');
+                    }
                 }
-                Kind::Blank => folded.resize(folded.len() + c.len_utf8(), b' '),
-                Kind::Odd => {
-                    odd = true;
-                    folded.resize(folded.len() + c.len_utf8(), b' ');
-                }
+                at += len;
             }
-            previous = c;
         }
-        rest = tail.get(end..).unwrap_or("");
     }
-    folded.extend_from_slice(rest.as_bytes());
-    debug_assert_eq!(folded.len(), bytes.len());
     odd
+}
+
+/// Copies one character of `len` bytes; says where the next one begins.
+fn copy(bytes: &[u8], at: usize, len: usize, folded: &mut Vec<u8>) -> usize {
+    folded.extend_from_slice(bytes.get(at..at + len).unwrap_or_default());
+    at + len
 }
 
 enum Kind {
@@ -117,7 +139,7 @@ enum Kind {
     Odd,
 }
 
-fn kind(c: char, previous: char) -> Kind {
+fn kind(c: char, before: u8) -> Kind {
     match c {
         '\u{AD}'
         | '\u{300}'..='\u{36F}'
@@ -129,7 +151,7 @@ fn kind(c: char, previous: char) -> Kind {
         | '\u{180E}' => Kind::Odd,
         '\u{80}'..='\u{BF}' | '×' | '÷' => Kind::Blank,
         // Joiners are ordinary between pictographs and in Indic and Arabic script.
-        '\u{200C}' | '\u{200D}' if !previous.is_ascii_alphanumeric() => Kind::Blank,
+        '\u{200C}' | '\u{200D}' if !before.is_ascii_alphanumeric() => Kind::Blank,
         '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' => Kind::Odd,
         '\u{2100}'..='\u{214F}' | '\u{2460}'..='\u{24FF}' | '\u{2070}'..='\u{209F}' => match c {
             '™' | '№' | '℃' | '°' | '①'..='⑳' => Kind::Blank,
@@ -203,7 +225,7 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
                         continue;
                     }
                     let n = if mixed { latin_look_alike(n).unwrap_or(n) } else { n };
-                    match kind(n, ' ') {
+                    match kind(n, b' ') {
                         _ if n.is_ascii() => view.push(n, origin),
                         Kind::Letter => n.to_lowercase().take(1).for_each(|n| view.push(n, origin)),
                         _ => view.push(' ', origin),

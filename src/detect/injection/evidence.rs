@@ -11,44 +11,42 @@ const WITHIN: u32 = 8;
 /// The groups that one sentence holds, and which follow which.
 pub(super) struct Groups {
     pub present: u64,
-    /// `after[a]`: groups that follow a word of group `a` within [`WITHIN`] words.
-    after: [u64; 64],
+    /// `before[b]`: groups with a word that stands within [`WITHIN`] words before one of group `b`.
+    before: [u64; 64],
+    /// Numbers and groups of the last words; a number far back where there is none yet.
     recent: [(u32, u64); WITHIN as usize],
-    count: usize,
+    last: (u32, u64),
+    oldest: usize,
 }
 
 impl Groups {
     pub(super) fn new() -> Self {
-        Self { present: 0, after: [0; 64], recent: [(0, 0); WITHIN as usize], count: 0 }
+        Self { present: 0, before: [0; 64], recent: [(0, 0); WITHIN as usize], last: (0, 0), oldest: 0 }
     }
 
     /// Notes a word; numbers ascend.
     pub(super) fn note(&mut self, number: u32, groups: u64) {
-        let slots = self.recent.len();
-        for (earlier, mask) in self.recent.iter().take(self.count) {
-            if number > *earlier && number - earlier <= WITHIN {
-                let mut rest = *mask;
-                while rest != 0 {
-                    self.after[rest.trailing_zeros() as usize] |= groups;
-                    rest &= rest - 1;
-                }
-            }
+        if self.last.1 == groups {
+            // The same word again only moves it.
+            self.last.0 = number;
+            return;
         }
+        self.recent[self.oldest] = self.last;
+        self.oldest = (self.oldest + 1) % self.recent.len();
+        self.last = (number, groups);
+        let earlier = self.recent.iter().fold(0, |all, (other, mask)| {
+            if number.wrapping_sub(*other).wrapping_sub(1) < WITHIN { all | mask } else { all }
+        });
         self.present |= groups;
-        // A word that repeats the last one only moves it.
-        if self.count > 0 && self.recent[(self.count - 1) % slots].1 == groups && self.count <= slots {
-            self.recent[self.count - 1].0 = number;
-        } else if self.count < slots {
-            self.recent[self.count] = (number, groups);
-            self.count += 1;
-        } else {
-            self.recent.rotate_left(1);
-            self.recent[slots - 1] = (number, groups);
+        let mut rest = groups;
+        while rest != 0 {
+            self.before[rest.trailing_zeros() as usize] |= earlier;
+            rest &= rest - 1;
         }
     }
 
     fn follows(&self, a: u8, b: u8) -> bool {
-        self.after[usize::from(a)] >> b & 1 == 1
+        self.before[usize::from(b)] >> a & 1 == 1
     }
 }
 
@@ -92,5 +90,28 @@ impl Term {
                 Relation::Order => seen.follows(pair[0], pair[1]),
                 Relation::Near => seen.follows(pair[0], pair[1]) || seen.follows(pair[1], pair[0]),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(when: &str, words: &[(u32, u64)]) -> bool {
+        let names = [("a", 0), ("b", 1), ("c", 2)].map(|(name, number)| (name.to_owned(), number)).into();
+        let term = Term::compile(&pack::Evidence { when: when.to_owned(), weight: 1.0 }, &names).unwrap();
+        let mut seen = Groups::new();
+        words.iter().for_each(|(number, groups)| seen.note(*number, *groups));
+        term.holds(&seen)
+    }
+
+    #[test]
+    fn order_and_distance_count() {
+        assert!(holds("a > b > c", &[(1, 1), (3, 2), (9, 4)]));
+        assert!(!holds("a > b", &[(1, 2), (3, 1)]));
+        assert!(holds("a & b", &[(1, 2), (3, 1)]));
+        assert!(!holds("a & b", &[(1, 1), (10, 2)]));
+        assert!(holds("a & b", &[(1, 1), (5, 1), (10, 2)]));
+        assert!(!holds("a & b", &[(1, 3)]), "one word is no combination");
     }
 }

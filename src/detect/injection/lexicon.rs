@@ -1,154 +1,170 @@
-//! Words with a meaning, found at word starts by one multiplication and one bit.
-//!
-//! Word starts are computed eight bytes at a time. The first four bytes of a word, in lower case, choose a bit in a table of 2 KiB;
-//! only where it is set are entries compared. Scripts without spaces start a word at every character.
+//! Words and phrases with a meaning.
 #![expect(
     clippy::indexing_slicing,
-    reason = "hash bits are masked to the tables' sizes; positions are below the length of the text"
+    reason = "bucket numbers are masked to the table's size; positions are below the length of the text"
 )]
 
 use unicode_normalization::UnicodeNormalization as _;
 
-const HASH_BITS: u32 = 14;
-const WORDS: usize = 1 << (HASH_BITS - 6);
+use crate::detect::words::{KeySet, Start, each_word, is_letter, key_of, pair_key, starts_anywhere};
+
 const BUCKETS: usize = 1 << 10;
 
 /// One word or phrase.
 struct Entry {
+    /// Of a word, or of the first two words of a phrase.
     key: u32,
     /// Lower case; a space stands for up to three bytes that are no letters, `*` for any further letters.
     pattern: Box<[u8]>,
+    /// Bytes five to eight of the first word, as far as it has them, and which of them count: most words that share four letters
+    /// differ there.
+    tail: (u32, u32),
     groups: u64,
     gate: bool,
 }
 
-/// All words of all groups.
-pub(super) struct Lexicon {
-    gate: Box<[u64; WORDS]>,
-    all: Box<[u64; WORDS]>,
+/// Entries by key.
+struct Table {
+    /// Keys of entries of gate groups.
+    gate: KeySet,
+    all: KeySet,
     /// Where each bucket begins in `entries`.
     starts: Vec<u16>,
     entries: Vec<Entry>,
 }
 
-fn hash(key: u32) -> u32 {
-    key.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)
+/// All words of all groups.
+pub(super) struct Lexicon {
+    words: Table,
+    phrases: Table,
 }
 
 fn bucket(key: u32) -> usize {
-    (hash(key) as usize) & (BUCKETS - 1)
-}
-
-/// ASCII letters and everything outside of ASCII (folded text has its punctuation blanked).
-const fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte >= 0x80
-}
-
-/// Lead bytes of scripts written without spaces, and of others with three bytes a letter, for which the extra starts do no harm.
-const fn starts_anywhere(byte: u8) -> bool {
-    byte >= 0xE0
-}
-
-fn key_of(word: &[u8]) -> u32 {
-    let mut bytes = [0u8; 4];
-    for (slot, byte) in bytes.iter_mut().zip(word) {
-        *slot = byte | 0x20;
-    }
-    u32::from_le_bytes(bytes)
+    (key.wrapping_mul(0xC2B2_AE35) >> 22) as usize & (BUCKETS - 1)
 }
 
 impl Lexicon {
     /// `(word, groups, gate)`; faults name the word.
     pub(super) fn new(words: &[(String, u64, bool)]) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let mut entries: Vec<Entry> = Vec::new();
+        let (mut single, mut phrases): (Vec<Entry>, Vec<Entry>) = (Vec::new(), Vec::new());
         for (word, groups, gate) in words {
             for form in forms(word) {
-                let head = form.split(|b| matches!(b, b' ' | b'*')).next().unwrap_or_default();
+                let mut parts = form.split(|b| matches!(b, b' ' | b'*')).filter(|part| !part.is_empty());
+                let head = parts.next().unwrap_or_default();
                 let stem = form.get(head.len()) == Some(&b'*');
                 if head.is_empty() || stem && head.len() < 4 || form.len() < 2 {
                     faults.push(format!("`{word}`: two letters or more are needed, four before a star"));
                     continue;
                 }
-                let key = key_of(&head[..head.len().min(4)]);
+                let (key, entries) = match parts.next() {
+                    Some(next) => (pair_key(key_of(head), key_of(next)), &mut phrases),
+                    None => (key_of(head), &mut single),
+                };
                 match entries.iter_mut().find(|entry| *entry.pattern == *form) {
                     Some(entry) => {
                         entry.groups |= groups;
                         entry.gate |= gate;
                     }
-                    None => entries.push(Entry { key, pattern: form.into(), groups: *groups, gate: *gate }),
+                    None => entries.push(Entry {
+                        key,
+                        tail: tail_of(head),
+                        pattern: form.into(),
+                        groups: *groups,
+                        gate: *gate,
+                    }),
                 }
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        if u16::try_from(entries.len()).is_err() {
+        if u16::try_from(single.len().max(phrases.len())).is_err() {
             return Err(vec!["too many words".to_owned()]);
         }
-        entries.sort_by_key(|entry| bucket(entry.key));
-        let mut lexicon = Self {
-            gate: Box::new([0; WORDS]),
-            all: Box::new([0; WORDS]),
-            starts: Vec::with_capacity(BUCKETS + 1),
-            entries,
-        };
-        let mut at = 0;
-        for number in 0..=BUCKETS {
-            while lexicon.entries.get(at).is_some_and(|entry| bucket(entry.key) < number) {
-                at += 1;
-            }
-            lexicon.starts.push(u16::try_from(at).unwrap_or(u16::MAX));
-        }
-        for entry in &lexicon.entries {
-            let bit = hash(entry.key);
-            lexicon.all[(bit >> 6) as usize] |= 1 << (bit & 63);
-            if entry.gate {
-                lexicon.gate[(bit >> 6) as usize] |= 1 << (bit & 63);
-            }
-        }
-        Ok(lexicon)
+        Ok(Self { words: Table::new(single), phrases: Table::new(phrases) })
     }
 
-    /// Calls `found(at)` for word starts that begin an entry of a gate group, ascending; `found` returns where to go on.
-    pub(super) fn each_gate(&self, text: &[u8], mut found: impl FnMut(usize) -> usize) {
-        let mut from = 0;
-        each_word(text, &self.gate, |at, key, _| {
-            if at >= from && self.entries_of(key).any(|entry| entry.gate && matches(text, at, &entry.pattern)) {
-                from = found(at);
-            }
-        });
+    /// Keys of words, and of pairs of words, that may begin an entry of a gate group.
+    pub(super) fn gate_keys(&self) -> (&KeySet, &KeySet) {
+        (&self.words.gate, &self.phrases.gate)
+    }
+
+    /// Whether an entry of a gate group begins there.
+    pub(super) fn is_gate(&self, text: &[u8], start: &Start) -> bool {
+        match *start {
+            Start::Word { at, key } => self.words.standing(text, at, key, true).next().is_some(),
+            Start::Pair { at, key } => self.phrases.standing(text, at, key, true).next().is_some(),
+        }
     }
 
     /// Calls `found(word number, groups)` for every word that is in the lexicon.
     pub(super) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
-        each_word(text, &self.all, |at, key, number| {
-            let groups = self
-                .entries_of(key)
-                .filter(|entry| matches(text, at, &entry.pattern))
-                .fold(0, |groups, entry| groups | entry.groups);
+        each_word(text, &self.words.all, &self.phrases.all, |start, number| {
+            let (table, at, key) = match start {
+                Start::Word { at, key } => (&self.words, at, key),
+                Start::Pair { at, key } => (&self.phrases, at, key),
+            };
+            let groups = table.standing(text, at, key, false).fold(0, |groups, entry| groups | entry.groups);
             if groups != 0 {
                 found(number, groups);
             }
         });
     }
+}
 
-    fn entries_of(&self, key: u32) -> impl Iterator<Item = &Entry> {
-        let bucket = bucket(key);
-        self.entries[usize::from(self.starts[bucket])..usize::from(self.starts[bucket + 1])]
-            .iter()
-            .filter(move |entry| entry.key == key)
+impl Table {
+    fn new(mut entries: Vec<Entry>) -> Self {
+        entries.sort_by_key(|entry| bucket(entry.key));
+        let (mut gate, mut all) = (KeySet::new(), KeySet::new());
+        for entry in &entries {
+            all.insert(entry.key);
+            if entry.gate {
+                gate.insert(entry.key);
+            }
+        }
+        let mut starts = Vec::with_capacity(BUCKETS + 1);
+        let mut at = 0;
+        for number in 0..=BUCKETS {
+            while entries.get(at).is_some_and(|entry| bucket(entry.key) < number) {
+                at += 1;
+            }
+            starts.push(u16::try_from(at).unwrap_or(u16::MAX));
+        }
+        Self { gate, all, starts, entries }
     }
+
+    /// The entries that stand at `at`, only those of gate groups if so asked.
+    #[inline]
+    fn standing<'t>(&'t self, text: &'t [u8], at: usize, key: u32, gate: bool) -> impl Iterator<Item = &'t Entry> {
+        let number = bucket(key);
+        let mut tail = [0u8; 4];
+        tail.iter_mut().zip(text.iter().skip(at + 4)).for_each(|(slot, byte)| *slot = byte | 0x20);
+        let tail = u32::from_le_bytes(tail);
+        self.entries[usize::from(self.starts[number])..usize::from(self.starts[number + 1])].iter().filter(
+            move |entry| {
+                entry.key == key
+                    && tail & entry.tail.1 == entry.tail.0
+                    && (entry.gate || !gate)
+                    && stands(text, at, &entry.pattern)
+            },
+        )
+    }
+}
+
+fn tail_of(head: &[u8]) -> (u32, u32) {
+    let (mut value, mut mask) = ([0u8; 4], [0u8; 4]);
+    for (i, byte) in head.iter().skip(4).take(4).enumerate() {
+        (value[i], mask[i]) = (byte | 0x20, 0xFF);
+    }
+    (u32::from_le_bytes(value), u32::from_le_bytes(mask))
 }
 
 /// A word as written, and without its accents, with what is no letter as a space.
 fn forms(word: &str) -> Vec<Vec<u8>> {
     let clean = |word: &str| {
-        let spaced: String = word
-            .to_lowercase()
-            .chars()
-            .map(|c| if c == '*' || is_letter(c.try_into().unwrap_or(0x80)) { c } else { ' ' })
-            .collect();
+        let letter = |c: char| u8::try_from(c).map_or(true, is_letter);
+        let spaced: String = word.to_lowercase().chars().map(|c| if c == '*' || letter(c) { c } else { ' ' }).collect();
         spaced.split_whitespace().collect::<Vec<_>>().join(" ").into_bytes()
     };
     let plain: String = word.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36F}')).nfc().collect();
@@ -163,8 +179,8 @@ fn forms(word: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-/// Whether the entry stands at `at`.
-fn matches(text: &[u8], at: usize, pattern: &[u8]) -> bool {
+/// Whether the pattern stands at `at`.
+fn stands(text: &[u8], at: usize, pattern: &[u8]) -> bool {
     let mut i = at;
     for byte in pattern {
         match byte {
@@ -192,85 +208,6 @@ fn matches(text: &[u8], at: usize, pattern: &[u8]) -> bool {
     pattern.last() == Some(&b'*') || text.get(i).is_none_or(|b| !is_letter(*b))
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// One bit per byte from the high bits of eight.
-fn squeeze(high: u64) -> u64 {
-    ((high >> 7).wrapping_mul(0x0102_0408_1020_4080)) >> 56
-}
-
-/// Bit masks of a block of 64 bytes: letters, bytes outside of ASCII, bytes at which a word may start anywhere.
-fn classes(block: &[u8; 64]) -> (u64, u64, u64) {
-    let (mut letters, mut wide, mut anywhere) = (0, 0, 0);
-    for (i, eight) in block.as_chunks::<8>().0.iter().enumerate() {
-        let x = u64::from_le_bytes(*eight);
-        let lower = (x | ONES * 0x20) & !HIGH;
-        let at_least_a = lower + ONES * (0x80 - 0x61);
-        let above_z = lower + ONES * (0x80 - 0x7B);
-        letters |= squeeze((at_least_a & !above_z | x) & HIGH) << (i * 8);
-        if x & HIGH != 0 {
-            wide |= squeeze(x & HIGH) << (i * 8);
-            anywhere |= squeeze(x & (x << 1) & (x << 2) & HIGH) << (i * 8);
-        }
-    }
-    (letters, wide, anywhere)
-}
-
-/// Calls `found(at, key, word number)` for word starts whose key has its bit in `table`.
-fn each_word(text: &[u8], table: &[u64; WORDS], mut found: impl FnMut(usize, u32, u32)) {
-    let (mut letter_before, mut wide_before, mut words, mut characters) = (0u64, 0u64, 0u32, 0u32);
-    let mut base = 0;
-    while base < text.len() {
-        let mut padded = [0u8; 64];
-        let block = match text[base..].first_chunk::<64>() {
-            Some(block) => block,
-            None => {
-                padded[..text.len() - base].copy_from_slice(&text[base..]);
-                &padded
-            }
-        };
-        let (letters, wide, anywhere) = classes(block);
-        let mut starts = letters & !(letters << 1 | letter_before);
-        if wide != 0 || wide_before != 0 {
-            starts |= anywhere | (letters & !wide & (wide << 1 | wide_before));
-        }
-        letter_before = letters >> 63;
-        wide_before = wide >> 63;
-        while starts != 0 {
-            let bit = starts.trailing_zeros();
-            starts &= starts - 1;
-            if anywhere >> bit & 1 == 0 {
-                words += 1;
-            } else {
-                characters += 1;
-            }
-            let at = base + bit as usize;
-            let key = if bit <= 60 {
-                let run = (!(letters >> bit)).trailing_zeros().min(4);
-                let window = u32::from_le_bytes([
-                    block[bit as usize],
-                    block[bit as usize + 1],
-                    block[bit as usize + 2],
-                    block[bit as usize + 3],
-                ]);
-                // `run` is 1 to 4: bytes behind the word are cut off.
-                (window | 0x2020_2020) & (u32::MAX >> (32 - 8 * run))
-            } else {
-                let rest = &text[at..text.len().min(at + 4)];
-                let run = rest.iter().take_while(|b| is_letter(**b)).count();
-                key_of(&rest[..run])
-            };
-            let hashed = hash(key);
-            if table[(hashed >> 6) as usize] >> (hashed & 63) & 1 == 1 {
-                // Where words have no edges, three characters count as one word.
-                found(at, key, words + characters / 3);
-            }
-        }
-        base += 64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +226,7 @@ mod tests {
             assert_eq!(hits(&["ignore"], &text), [1], "{pad}");
             assert!(hits(&["ignore"], &format!("{}ignored", " ".repeat(pad))).is_empty(), "{pad}");
             assert_eq!(hits(&["ignor*"], &format!("{}IGNORED", " ".repeat(pad))), [1], "{pad}");
+            assert_eq!(hits(&["the agent"], &format!("{}the\n agent", " ".repeat(pad))), [1], "{pad}");
         }
     }
 
@@ -299,6 +237,7 @@ mod tests {
         assert_eq!(hits(&["忽略"], "请忽略之前的指令").len(), 1);
         assert_eq!(hits(&["instrucció*"], "las instrucciones, la instruccion").len(), 2);
         assert_eq!(hits(&["do"], "do not undo the dos").len(), 1);
+        assert!(hits(&["do not follow"], "do not mention").is_empty());
     }
 
     #[test]

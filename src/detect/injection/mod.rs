@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use super::pack::{Pack, RuleSpec};
+use super::words::{KeySet, Start};
 use crate::domain::{Role, Rule};
 use evidence::{Groups, Term};
 use lexicon::Lexicon;
@@ -18,12 +19,14 @@ const EVEN: f32 = 3.0;
 /// Findings below are not worth a row: no preset acts on them.
 const LEAST: f32 = 0.4;
 /// How much of the sentence before counts for the next one, and how much of it at most.
-const CARRY: f32 = 0.35;
+const CARRY: f32 = 0.45;
 const MOST_CARRIED: f32 = 3.0;
 /// A sentence farther behind the last scored one starts anew, in bytes.
 const NEIGHBOUR: usize = 300;
 /// Evidence against an attack takes away at most so much: a harmless opening must not hide what follows.
-const MOST_AGAINST: f32 = -2.5;
+const MOST_AGAINST: f32 = -3.5;
+/// Evidence for one is counted up to here, so that some against it can still be heard.
+const MOST_FOR: f32 = 7.0;
 /// How much the other rules of a sentence add to the best.
 const OTHERS: f32 = 0.3;
 
@@ -70,9 +73,14 @@ impl Injection {
         }
     }
 
+    /// Keys of words and of pairs of words at which [`Scoring::word`] must be asked.
+    pub(super) fn keys(&self) -> (&KeySet, &KeySet) {
+        self.lexicon.gate_keys()
+    }
+
     /// Begins a segment.
     pub(super) fn start(&self, role: Role) -> Scoring<'_> {
-        Scoring { injection: self, offset: role_offset(role), last: 0.0 }
+        Scoring { injection: self, offset: role_offset(role), last: 0.0, done: 0 }
     }
 }
 
@@ -82,7 +90,7 @@ fn role_offset(role: Role) -> f32 {
         Role::System | Role::ToolDefinition => -2.5,
         Role::Assistant => -0.5,
         Role::User | Role::Other => 0.0,
-        Role::Tool => 0.5,
+        Role::Tool => 0.8,
     }
 }
 
@@ -92,23 +100,36 @@ pub(super) struct Scoring<'i> {
     offset: f32,
     /// Evidence of the sentence scored last.
     last: f32,
+    /// Up to where the piece is scored.
+    done: usize,
 }
 
-impl Scoring<'_> {
-    /// `text` is ASCII or folded.
-    pub(super) fn scan(&mut self, text: &[u8], sink: &mut Sink<'_>) {
-        let mut done = 0;
-        let lexicon = &self.injection.lexicon;
-        lexicon.each_gate(text, |word| {
-            let (start, end, cut) = sentence::around(text, word, done);
-            if start > done + NEIGHBOUR {
-                self.last = 0.0;
-            }
-            let Some(window) = text.get(start..end) else { return end };
+impl<'i> Scoring<'i> {
+    /// A fresh start with the same role.
+    pub(super) fn again(&self) -> Self {
+        Self { injection: self.injection, offset: self.offset, last: 0.0, done: 0 }
+    }
+
+    /// Begins a piece of the segment.
+    pub(super) fn piece(&mut self) {
+        self.done = 0;
+    }
+
+    /// Scores the sentence around a word if that is a gate word and its sentence is not scored yet. `text` is ASCII or
+    /// folded.
+    pub(super) fn word(&mut self, text: &[u8], start: &Start, sink: &mut Sink<'_>) {
+        let (Start::Word { at: word, .. } | Start::Pair { at: word, .. }) = *start;
+        if word < self.done || !self.injection.lexicon.is_gate(text, start) {
+            return;
+        }
+        let (start, end, cut) = sentence::around(text, word, self.done);
+        if start > self.done + NEIGHBOUR {
+            self.last = 0.0;
+        }
+        self.done = if cut { end.saturating_sub(sentence::OVERLAP).max(word + 1) } else { end };
+        if let Some(window) = text.get(start..end) {
             self.sentence(window, start, sink);
-            done = if cut { end.saturating_sub(sentence::OVERLAP).max(word + 1) } else { end };
-            done
-        });
+        }
     }
 
     fn sentence(&mut self, window: &[u8], start: usize, sink: &mut Sink<'_>) {
@@ -135,7 +156,7 @@ impl Scoring<'_> {
             self.last *= CARRY;
             return;
         };
-        let evidence = score + OTHERS * (all - score) + sum(&self.injection.common).max(MOST_AGAINST);
+        let evidence = (score + OTHERS * (all - score)).min(MOST_FOR) + sum(&self.injection.common).max(MOST_AGAINST);
         let total = evidence + if evidence >= 1.0 { CARRY * self.last.min(MOST_CARRIED) } else { 0.0 };
         self.last = (evidence + CARRY * self.last).max(0.0);
         let confidence = 1.0 / (1.0 + (EVEN - total - self.offset).exp());

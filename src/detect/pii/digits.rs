@@ -141,7 +141,8 @@ pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mu
                     break;
                 }
             }
-            if cluster.count > 1 || first_len >= 6 || neighbour_counts(text, start, end) {
+            let digits: usize = cluster.groups().iter().map(|group| group.len()).sum();
+            if digits >= 6 || cluster.count >= 3 || neighbour_counts(text, start, end) {
                 end = end.max(judge(&mut cluster, known, sink));
             }
         }
@@ -149,13 +150,17 @@ pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mu
     }
 }
 
-/// A short digit run next to a letter can belong to an IBAN, a passport, an address on a chain.
+/// A short digit run next to certain letters can begin an IBAN, a passport, an address on a chain, a date in words.
 fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
     let (after, next) = (at(text, end), at(text, end + 1));
-    start > 0 && text[start - 1].is_ascii_uppercase()
-        || is_word(after)
-        || after == b' ' && next.is_ascii_uppercase()
-        || after == b',' && next == b' ' && matches!(at(text, end + 2), b'1' | b'2')
+    let before = if start > 0 { text[start - 1] } else { b' ' };
+    match after {
+        b' ' => before.is_ascii_uppercase() || next.is_ascii_uppercase() || before == b' ' && next.is_ascii_digit(),
+        b',' => next == b' ' && matches!(at(text, end + 2), b'1' | b'2'),
+        b'x' => text[start] == b'0',
+        b'-' => true,
+        _ => before.is_ascii_uppercase() || after.is_ascii_alphabetic() && !is_word(before),
+    }
 }
 
 fn run_end(text: &[u8], start: usize) -> usize {

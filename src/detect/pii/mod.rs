@@ -11,7 +11,6 @@ mod phone;
 use std::sync::Arc;
 
 use super::Sink;
-use super::anchored::Anchored;
 use super::pack::{Recognizer, RuleSpec};
 use crate::domain::Rule;
 use context::Context;
@@ -45,7 +44,6 @@ pub(super) struct KnownRules {
 
 /// All detectors of personal data, compiled.
 pub(super) struct Pii {
-    patterns: Anchored,
     known: KnownRules,
     context: Context,
 }
@@ -85,11 +83,10 @@ impl Pii {
             return Err(faults);
         }
         let context = Context::new(&words).map_err(|message| vec![("-".to_owned(), message)])?;
-        Ok(Self { patterns: Anchored::new(specs)?, known, context })
+        Ok(Self { known, context })
     }
 
     pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
-        self.patterns.scan(text, sink);
         if let Some(known) = &self.known.email {
             address::emails(text, known, sink);
         }

@@ -21,7 +21,7 @@ pub(super) fn card(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink
     let first = cluster.groups()[i].len();
     let (taken, grouped) = if (12..=19).contains(&first) {
         (1, false)
-    } else if first == 4 {
+    } else if first == 4 && i + 3 <= cluster.groups().len() {
         let shape = CARD_SHAPES
             .iter()
             .filter(|shape| cluster.is_shape(i, shape, b" -."))
@@ -179,6 +179,15 @@ pub(super) fn ip_address(
 pub(super) fn attached(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let group = cluster.groups()[i];
     let text = cluster.text;
+    let before = if group.start > 0 { text[group.start - 1] } else { b' ' };
+    let after = at(text, group.end);
+    if !(before.is_ascii_alphabetic()
+        || after.is_ascii_alphabetic()
+        || before == b' ' && after == b' '
+        || after == b'-')
+    {
+        return None;
+    }
     let letters = letters_before(text, group.start);
     let token = group.start - letters;
     let opens = token == 0 || !is_word(text[token - 1]);

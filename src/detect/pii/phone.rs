@@ -93,12 +93,14 @@ fn extent(cluster: &Cluster<'_>, i: usize) -> usize {
 /// Three, three and four digits with separators, or a leading 1 before them; area and exchange start with 2 to 9 (NANP).
 fn is_north_american(cluster: &Cluster<'_>, i: usize, taken: usize, opened: bool) -> bool {
     let groups = cluster.groups();
-    let lens: Vec<usize> = groups[i..i + taken].iter().map(|group| group.len()).collect();
-    let area = match lens.as_slice() {
-        [3, 3, 4] => i,
-        [1, 3, 3, 4] if cluster.number(i) == 1 => i + 1,
+    let area = match taken {
+        3 => i,
+        4 if groups[i].len() == 1 && cluster.number(i) == 1 => i + 1,
         _ => return false,
     };
+    if groups[area..i + taken].iter().zip([3, 3, 4]).any(|(group, len)| group.len() != len) {
+        return false;
+    }
     let separated = (i..i + taken - 1).all(|k| !cluster.separator(k).is_empty());
     let code = |k: usize| matches!(cluster.text[groups[k].start], b'2'..=b'9');
     separated && (opened || code(area) && code(area + 1))

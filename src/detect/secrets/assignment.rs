@@ -4,7 +4,7 @@
 use super::{Known, is_placeholder};
 use crate::detect::Sink;
 use crate::detect::bytes::{at, entropy, is_word};
-use crate::detect::literals::Literals;
+use crate::detect::words::{KeySet, key_of};
 
 /// Bytes of the name that may follow the keyword, and of white space around the sign.
 const NAME: usize = 32;
@@ -19,52 +19,28 @@ enum Kind {
     Token,
 }
 
-/// Keywords, each in the cases in which identifiers write them; the first letter is left out, it varies most.
+/// Keywords in lower case; a space stands for one of `_`, `-`, a blank, or nothing (`api_key`, `apiKey`).
 const KEYWORDS: &[(&str, Kind)] = &[
-    ("assw", Kind::Password),
-    ("ASSW", Kind::Password),
-    ("pwd", Kind::Password),
-    ("Pwd", Kind::Password),
-    ("PWD", Kind::Password),
-    ("assphrase", Kind::Password),
-    ("ASSPHRASE", Kind::Password),
+    ("passw", Kind::Password),
+    ("passphrase", Kind::Password),
+    ("passcode", Kind::Password),
     ("pass", Kind::Password),
-    ("Pass", Kind::Password),
-    ("PASS", Kind::Password),
-    ("ecret", Kind::Token),
-    ("ECRET", Kind::Token),
-    ("oken", Kind::Token),
-    ("OKEN", Kind::Token),
-    ("api_key", Kind::Token),
-    ("apiKey", Kind::Token),
-    ("API_KEY", Kind::Token),
-    ("api-key", Kind::Token),
-    ("API-KEY", Kind::Token),
-    ("apikey", Kind::Token),
-    ("ApiKey", Kind::Token),
-    ("APIKEY", Kind::Token),
-    ("Api-Key", Kind::Token),
-    ("API key", Kind::Token),
+    ("pwd", Kind::Password),
+    ("pw", Kind::Password),
+    ("secret", Kind::Token),
+    ("token", Kind::Token),
     ("api key", Kind::Token),
-    ("access_key", Kind::Token),
-    ("ACCESS_KEY", Kind::Token),
-    ("accessKey", Kind::Token),
-    ("AccessKey", Kind::Token),
+    ("api secret", Kind::Token),
+    ("api token", Kind::Token),
     ("access key", Kind::Token),
-    ("account_key", Kind::Token),
-    ("AccountKey", Kind::Token),
-    ("redential", Kind::Token),
-    ("REDENTIAL", Kind::Token),
-    ("private_key", Kind::Token),
-    ("PRIVATE_KEY", Kind::Token),
-    ("privateKey", Kind::Token),
-    ("encryption_key", Kind::Token),
-    ("ENCRYPTION_KEY", Kind::Token),
-    ("signing_key", Kind::Token),
-    ("SIGNING_KEY", Kind::Token),
-    ("auth_key", Kind::Token),
-    ("AUTH_KEY", Kind::Token),
-    ("uthorization", Kind::Token),
+    ("account key", Kind::Token),
+    ("credential", Kind::Token),
+    ("private key", Kind::Token),
+    ("encryption key", Kind::Token),
+    ("signing key", Kind::Token),
+    ("auth key", Kind::Token),
+    ("authorization", Kind::Token),
+    ("client secret", Kind::Token),
 ];
 
 /// Words that name something about a secret, not the secret.
@@ -75,29 +51,37 @@ const ABOUT: &[&str] = &[
 ];
 
 pub(super) struct Assignments {
-    keywords: Literals,
+    keys: KeySet,
     known: Known,
 }
 
 impl Assignments {
-    pub(super) fn new(known: Known) -> Result<Self, String> {
-        let literals: Vec<&[u8]> = KEYWORDS.iter().map(|(word, _)| word.as_bytes()).collect();
-        Ok(Self { keywords: Literals::new(&literals)?, known })
+    pub(super) fn new(known: Known) -> Self {
+        let mut keys = KeySet::new();
+        for (word, _) in KEYWORDS {
+            keys.insert(key_of(word.as_bytes()));
+            // `apikey`: the second word begins inside of the four letters of the key.
+            keys.insert(key_of(word.replace(' ', "").as_bytes()));
+        }
+        Self { keys, known }
     }
 
-    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
-        let mut done = 0;
-        self.keywords.each(text, |literal, start| {
-            let (word, kind) = KEYWORDS[literal];
-            if start < done {
-                return;
-            }
-            let Some((value, quoted)) = value_after(text, start + word.len()) else { return };
-            done = value.end;
-            if let Some(confidence) = self.judge(&text[value.clone()], kind, quoted) {
-                sink.push(&self.known.rule, confidence, value);
-            }
-        });
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
+    pub(super) fn word(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
+        if at < *done {
+            return;
+        }
+        let Some((end, kind)) = KEYWORDS.iter().find_map(|(word, kind)| Some((stands(text, at, word)?, *kind))) else {
+            return;
+        };
+        let Some((value, quoted)) = value_after(text, end) else { return };
+        *done = value.end;
+        if let Some(confidence) = self.judge(&text[value.clone()], kind, quoted) {
+            sink.push(&self.known.rule, confidence, value);
+        }
     }
 
     fn judge(&self, value: &[u8], kind: Kind, quoted: bool) -> Option<f32> {
@@ -128,6 +112,22 @@ impl Assignments {
             None
         }
     }
+}
+
+/// Where the keyword that stands at `at` ends.
+fn stands(text: &[u8], at: usize, word: &str) -> Option<usize> {
+    let mut i = at;
+    for byte in word.bytes() {
+        let own = text.get(i)?;
+        if byte == b' ' {
+            i += usize::from(matches!(own, b'_' | b'-' | b' '));
+        } else if own.to_ascii_lowercase() == byte {
+            i += 1;
+        } else {
+            return None;
+        }
+    }
+    Some(i)
 }
 
 /// Finds the value behind the rest of a name, quotes, white space and one sign of assignment. The flag says whether it is quoted.

@@ -1,6 +1,8 @@
 //! Private key blocks and passwords inside addresses.
 #![expect(clippy::indexing_slicing, reason = "positions come from searches in the same text")]
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use super::{Known, is_placeholder};
@@ -12,11 +14,13 @@ const LABEL: usize = 48;
 /// The longest user and password part of an address, in bytes.
 const USER_INFO: usize = 200;
 
+static BEGIN: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("-----BEGIN "));
+static SCHEME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("://"));
+
 /// `-----BEGIN … PRIVATE KEY-----` up to its end line, or to the end of the text. Finds the end line once per text, so it stays linear.
 pub(super) fn private_keys(text: &[u8], known: &Known, sink: &mut Sink<'_>) {
-    let begin = memmem::Finder::new("-----BEGIN ");
     let mut from = 0;
-    while let Some(found) = begin.find(&text[from..]) {
+    while let Some(found) = BEGIN.find(&text[from..]) {
         let start = from + found;
         let body = start + 11;
         from = body;
@@ -45,7 +49,7 @@ pub(super) fn private_keys(text: &[u8], known: &Known, sink: &mut Sink<'_>) {
 
 /// `scheme://user:password@host`.
 pub(super) fn in_urls(text: &[u8], known: &Known, sink: &mut Sink<'_>) {
-    for at in memmem::find_iter(text, "://") {
+    for at in SCHEME.find_iter(text) {
         let start = at + 3;
         let window = &text[start..(start + USER_INFO).min(text.len())];
         let stop = window

@@ -11,8 +11,8 @@ pub(super) use check::{Check, Proof};
 pub(super) use placeholder::is_placeholder;
 
 use super::Sink;
-use super::anchored::Anchored;
 use super::pack::{Recognizer, RuleSpec};
+use super::words::KeySet;
 use crate::domain::Rule;
 use assignment::Assignments;
 
@@ -23,16 +23,15 @@ pub(super) struct Known {
     pub weak: Option<f32>,
 }
 
-/// All secret detectors, compiled.
+/// All secret detectors that are code, compiled.
 pub(super) struct Secrets {
-    tokens: Anchored,
     assignments: Option<Assignments>,
     url: Option<Known>,
     private_key: Option<Known>,
 }
 
 impl Secrets {
-    pub(super) fn new(specs: &[(Arc<Rule>, &RuleSpec)]) -> Result<Self, Vec<(String, String)>> {
+    pub(super) fn new(specs: &[(Arc<Rule>, &RuleSpec)]) -> Self {
         let find = |wanted: Recognizer| {
             specs.iter().find(|(_, spec)| spec.recognizer == Some(wanted)).map(|(rule, spec)| Known {
                 rule: rule.clone(),
@@ -40,30 +39,32 @@ impl Secrets {
                 weak: spec.weak_confidence,
             })
         };
-        let assignments = find(Recognizer::SecretAssignment)
-            .map(|known| Assignments::new(known).map_err(|message| vec![("-".to_owned(), message)]))
-            .transpose()?;
-        Ok(Self {
-            tokens: Anchored::new(specs)?,
-            assignments,
+        Self {
+            assignments: find(Recognizer::SecretAssignment).map(Assignments::new),
             url: find(Recognizer::UrlCredentials),
             private_key: find(Recognizer::PrivateKey),
-        })
+        }
     }
 
-    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
-        if text.len() < 8 {
-            return;
+    /// Keys of words at which [`Secrets::word`] must be asked.
+    pub(super) fn keys(&self) -> Option<&KeySet> {
+        self.assignments.as_ref().map(Assignments::keys)
+    }
+
+    /// Reads the assignment whose name holds the word at `at`; `done` is where the last one ended.
+    pub(super) fn word(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
+        if let Some(assignments) = &self.assignments {
+            assignments.word(text, at, done, sink);
         }
-        self.tokens.scan(text, sink);
+    }
+
+    /// Finds what no word gives away.
+    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
         if let Some(known) = &self.private_key {
             credentials::private_keys(text, known, sink);
         }
         if let Some(known) = &self.url {
             credentials::in_urls(text, known, sink);
-        }
-        if let Some(assignments) = &self.assignments {
-            assignments.scan(text, sink);
         }
     }
 }

@@ -1,0 +1,213 @@
+//! Where words start, eight bytes at a time, and which of them are worth a look: the first four letters of a word, in lower case,
+//! choose a bit in a table of 4 KiB. This is the one pass over all bytes that tokens, assignments and injection rules share.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "hash bits are masked to the table's size; positions are below the length of the text"
+)]
+
+const HASH_BITS: u32 = 15;
+const WORDS: usize = 1 << (HASH_BITS - 6);
+
+/// A set of keys; says yes to every member and to few others.
+#[derive(Clone)]
+pub(super) struct KeySet(Box<[u64; WORDS]>);
+
+impl KeySet {
+    pub(super) fn new() -> Self {
+        Self(Box::new([0; WORDS]))
+    }
+
+    pub(super) fn insert(&mut self, key: u32) {
+        let bit = hash(key);
+        self.0[(bit >> 6) as usize] |= 1 << (bit & 63);
+    }
+
+    #[inline]
+    pub(super) fn may_hold(&self, key: u32) -> bool {
+        let bit = hash(key);
+        self.0[(bit >> 6) as usize] >> (bit & 63) & 1 == 1
+    }
+
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0.iter()).for_each(|(own, other)| *own |= other);
+    }
+}
+
+#[inline]
+fn hash(key: u32) -> u32 {
+    key.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)
+}
+
+/// ASCII letters and everything outside of ASCII (folded text has its punctuation blanked).
+#[inline]
+pub(super) const fn is_letter(byte: u8) -> bool {
+    (byte | 0x20).wrapping_sub(b'a') < 26 || byte >= 0x80
+}
+
+/// Lead bytes of scripts written without spaces, and of others with three bytes a letter, for which the extra starts do no harm.
+pub(super) const fn starts_anywhere(byte: u8) -> bool {
+    byte >= 0xE0
+}
+
+/// The key of a word: up to four letters, without their case.
+pub(super) fn key_of(word: &[u8]) -> u32 {
+    let mut bytes = [0u8; 4];
+    for (slot, byte) in bytes.iter_mut().zip(word.iter().take_while(|b| is_letter(**b))) {
+        *slot = byte | 0x20;
+    }
+    u32::from_le_bytes(bytes)
+}
+
+/// The key of two words in a row, for phrases that begin with a word that is everywhere.
+#[inline]
+pub(super) fn pair_key(first: u32, second: u32) -> u32 {
+    first.rotate_left(13) ^ second.wrapping_mul(0x85EB_CA6B)
+}
+
+/// A word start that may be of interest.
+pub(super) enum Start {
+    /// A word whose key may be in the first set.
+    Word { at: usize, key: u32 },
+    /// The first of two words whose pair of keys may be in the second set.
+    Pair { at: usize, key: u32 },
+}
+
+/// Bit masks of a block of 64 bytes.
+struct Masks {
+    letters: u64,
+    capitals: u64,
+    /// Bytes outside of ASCII.
+    wide: u64,
+    /// Bytes at which a word may start whatever precedes.
+    anywhere: u64,
+}
+
+/// One bit per byte that is one and not zero.
+#[inline]
+fn squeeze(flags: &[u8; 64]) -> u64 {
+    let mut mask = 0;
+    for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
+        mask |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (i * 8);
+    }
+    mask
+}
+
+/// Plain loops over bytes, which the compiler turns into vector code.
+#[inline]
+fn masks(block: &[u8; 64]) -> Masks {
+    let flags = |test: fn(u8) -> bool| {
+        let mut flags = [0u8; 64];
+        for (flag, byte) in flags.iter_mut().zip(block) {
+            *flag = u8::from(test(*byte));
+        }
+        squeeze(&flags)
+    };
+    let letters = flags(is_letter);
+    let capitals = flags(|b| b.wrapping_sub(b'A') < 26);
+    let (mut wide, mut anywhere) = (0, 0);
+    if !block.is_ascii() {
+        wide = flags(|b| b >= 0x80);
+        anywhere = flags(starts_anywhere);
+    }
+    Masks { letters, capitals, wide, anywhere }
+}
+
+/// Calls `found` with the number of the word for word starts whose key may be in `words`, and for the first of two words whose pair
+/// may be in `pairs`. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
+/// script, and at every character of scripts without spaces.
+#[inline]
+pub(super) fn each_word(text: &[u8], words: &KeySet, pairs: &KeySet, mut found: impl FnMut(Start, u32)) {
+    let (mut letter_before, mut small_before, mut wide_before) = (0u64, 0u64, 0u64);
+    // Where words have no edges, three characters count as one word.
+    let mut thirds = 0u32;
+    let (mut previous, mut previous_at, mut previous_thirds) = (0u32, 0usize, 0u32);
+    let mut base = 0;
+    while base < text.len() {
+        let mut padded = [0u8; 64];
+        let block = match text[base..].first_chunk::<64>() {
+            Some(block) => block,
+            None => {
+                padded[..text.len() - base].copy_from_slice(&text[base..]);
+                &padded
+            }
+        };
+        let Masks { letters, capitals, wide, anywhere } = masks(block);
+        let small = letters & !capitals & !wide;
+        let mut starts = letters & !(letters << 1 | letter_before) | capitals & (small << 1 | small_before);
+        if wide | wide_before != 0 {
+            starts |= anywhere | letters & !wide & (wide << 1 | wide_before);
+        }
+        letter_before = letters >> 63;
+        small_before = small >> 63;
+        wide_before = wide >> 63;
+        while starts != 0 {
+            let bit = starts.trailing_zeros();
+            starts &= starts - 1;
+            thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
+            let at = base + bit as usize;
+            let key = if bit <= 60 {
+                let run = (!(letters >> bit)).trailing_zeros().min(4);
+                let from = bit as usize;
+                let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
+                // `run` is 1 to 4: bytes behind the word are cut off.
+                (window | 0x2020_2020) & (u32::MAX >> (32 - 8 * run))
+            } else {
+                key_of(&text[at..text.len().min(at + 4)])
+            };
+            let pair = pair_key(previous, key);
+            if words.may_hold(key) | pairs.may_hold(pair) {
+                if pairs.may_hold(pair) {
+                    found(Start::Pair { at: previous_at, key: pair }, previous_thirds / 3);
+                }
+                if words.may_hold(key) {
+                    found(Start::Word { at, key }, thirds / 3);
+                }
+            }
+            (previous, previous_at, previous_thirds) = (key, at, thirds);
+        }
+        base += 64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(text: &str, word: &str) -> Vec<usize> {
+        let mut keys = KeySet::new();
+        keys.insert(key_of(word.as_bytes()));
+        let mut found = Vec::new();
+        each_word(text.as_bytes(), &keys, &KeySet::new(), |start, _| {
+            if let Start::Word { at, .. } = start {
+                found.push(at);
+            }
+        });
+        found
+    }
+
+    #[test]
+    fn two_words_in_a_row_are_met_across_the_edge_of_a_block() {
+        let mut pairs = KeySet::new();
+        pairs.insert(pair_key(key_of(b"the"), key_of(b"agent")));
+        for pad in 0..130 {
+            let mut found = Vec::new();
+            let text = format!("{}the, Agent the thing", " ".repeat(pad));
+            each_word(text.as_bytes(), &KeySet::new(), &pairs, |start, number| {
+                if let Start::Pair { at, .. } = start {
+                    found.push((at, number));
+                }
+            });
+            assert_eq!(found, [(pad, 1)]);
+        }
+    }
+
+    #[test]
+    fn words_start_behind_what_is_no_letter_and_at_capitals() {
+        assert_eq!(starts("DB_PASSWORD dbPassword password, xpassword", "pass"), [3, 14, 23]);
+        for pad in 0..130 {
+            assert_eq!(starts(&format!("{}Ignore", ".".repeat(pad)), "ignore"), [pad]);
+            assert!(starts(&format!("{}xignore", ".".repeat(pad)), "ignore").is_empty());
+            assert_eq!(starts(&format!("{}sk-1", " ".repeat(pad)), "sk"), [pad]);
+        }
+    }
+}
