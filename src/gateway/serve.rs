@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::protocols::{Peek as _, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
@@ -119,7 +120,8 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_concurrent_streams(H2_STREAMS);
     proxy.h2_options = Some(h2);
-    let mut service = Service::new("gateway".into(), Front { proxy: Arc::new(proxy), work, head_within });
+    let front = Arc::new(Front { proxy: Arc::new(proxy), work, head_within });
+    let mut service = Service::new("gateway".into(), Door { front, idle_within });
     let name = address.to_string();
     service
         .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));
@@ -176,7 +178,41 @@ pub(super) fn head_is_complete() {
     let _ = HEAD_COMPLETE.try_with(|flag| flag.store(true, Ordering::Release));
 }
 
-/// Stands before the proxy on every connection: counts requests, and gives up on heads that do not come.
+/// Takes a new connection until its first bytes are there.
+///
+/// Pingora reads as many bytes as the preface of HTTP/2 has before it decides which HTTP it is, and sets no time for them:
+/// a connection that sends less would be kept for ever.
+struct Door {
+    front: Arc<Front>,
+    idle_within: Duration,
+}
+
+/// `PRI * HTTP/2.0`, two blank lines, `SM`; no request of HTTP/1 is shorter.
+const PREFACE: usize = 24;
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
+        let mut preface = [0; PREFACE];
+        let mut stopped = stop.clone();
+        tokio::select! {
+            // What is read is put back for pingora to read again.
+            peeked = tokio::time::timeout(self.idle_within, stream.try_peek(&mut preface)) => {
+                if !matches!(peeked, Ok(Ok(_))) {
+                    return None;
+                }
+            }
+            _ = stopped.wait_for(|stop| *stop) => return None,
+        }
+        self.front.process_new(stream, stop).await
+    }
+
+    async fn cleanup(&self) {
+        self.front.cleanup().await;
+    }
+}
+
+/// Stands before the proxy on every request: counts them, and gives up on heads that do not come.
 struct Front {
     proxy: Arc<HttpProxy<Gate>>,
     work: Arc<Work>,
