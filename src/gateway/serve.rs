@@ -47,10 +47,17 @@ impl Running {
     /// No new connections, idle ones closed, requests in flight finished; false when `within` was over first.
     pub async fn drain(self, within: Duration) -> bool {
         self.stop.send_replace(true);
-        let finished = tokio::time::timeout(within, self.work.over()).await.is_ok();
-        if finished {
-            tokio::time::sleep(FLUSH).await;
-        }
+        let over = async {
+            loop {
+                self.work.over().await;
+                // Also for connections that were accepted last and whose requests are only now seen.
+                tokio::time::sleep(FLUSH).await;
+                if self.busy() == 0 {
+                    return;
+                }
+            }
+        };
+        let finished = tokio::time::timeout(within + FLUSH, over).await.is_ok();
         self.end.send_replace(true);
         let threads = self.threads;
         // Joining waits for the threads, so it must not happen on the caller's.
@@ -195,7 +202,10 @@ impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
         let mut preface = [0; PREFACE];
         let mut stopped = stop.clone();
+        let begun = Work::begin(&self.front.work);
         tokio::select! {
+            // A request that is already here is still answered.
+            biased;
             // What is read is put back for pingora to read again.
             peeked = tokio::time::timeout(self.idle_within, stream.try_peek(&mut preface)) => {
                 if !matches!(peeked, Ok(Ok(_))) {
@@ -204,6 +214,7 @@ impl ServerApp for Door {
             }
             _ = stopped.wait_for(|stop| *stop) => return None,
         }
+        drop(begun);
         self.front.process_new(stream, stop).await
     }
 
