@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
@@ -46,10 +47,17 @@ impl Running {
     /// No new connections, idle ones closed, requests in flight finished; false when `within` was over first.
     pub async fn drain(self, within: Duration) -> bool {
         self.stop.send_replace(true);
-        let finished = tokio::time::timeout(within, self.work.over()).await.is_ok();
-        if finished {
-            tokio::time::sleep(FLUSH).await;
-        }
+        let over = async {
+            loop {
+                self.work.over().await;
+                // Also for connections that were accepted last and whose requests are only now seen.
+                tokio::time::sleep(FLUSH).await;
+                if self.busy() == 0 {
+                    return;
+                }
+            }
+        };
+        let finished = tokio::time::timeout(within + FLUSH, over).await.is_ok();
         self.end.send_replace(true);
         let threads = self.threads;
         // Joining waits for the threads, so it must not happen on the caller's.
@@ -119,7 +127,8 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_concurrent_streams(H2_STREAMS);
     proxy.h2_options = Some(h2);
-    let mut service = Service::new("gateway".into(), Front { proxy: Arc::new(proxy), work, head_within });
+    let front = Arc::new(Front { proxy: Arc::new(proxy), work, head_within });
+    let mut service = Service::new("gateway".into(), Door { front, idle_within });
     let name = address.to_string();
     service
         .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));
@@ -176,7 +185,45 @@ pub(super) fn head_is_complete() {
     let _ = HEAD_COMPLETE.try_with(|flag| flag.store(true, Ordering::Release));
 }
 
-/// Stands before the proxy on every connection: counts requests, and gives up on heads that do not come.
+/// Takes a new connection until its first bytes are there.
+///
+/// Pingora reads as many bytes as the preface of HTTP/2 has before it decides which HTTP it is, and sets no time for them:
+/// a connection that sends less would be kept for ever.
+struct Door {
+    front: Arc<Front>,
+    idle_within: Duration,
+}
+
+/// `PRI * HTTP/2.0`, two blank lines, `SM`; no request of HTTP/1 is shorter.
+const PREFACE: usize = 24;
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
+        let mut preface = [0; PREFACE];
+        let mut stopped = stop.clone();
+        let begun = Work::begin(&self.front.work);
+        tokio::select! {
+            // A request that is already here is still answered.
+            biased;
+            // What is read is put back for pingora to read again.
+            peeked = tokio::time::timeout(self.idle_within, stream.try_peek(&mut preface)) => {
+                if !matches!(peeked, Ok(Ok(_))) {
+                    return None;
+                }
+            }
+            _ = stopped.wait_for(|stop| *stop) => return None,
+        }
+        drop(begun);
+        self.front.process_new(stream, stop).await
+    }
+
+    async fn cleanup(&self) {
+        self.front.cleanup().await;
+    }
+}
+
+/// Stands before the proxy on every request: counts them, and gives up on heads that do not come.
 struct Front {
     proxy: Arc<HttpProxy<Gate>>,
     work: Arc<Work>,
