@@ -1,8 +1,35 @@
 //! Puts everything together: the only place that starts threads and tasks.
 
-use std::net::SocketAddr;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Config;
+use anyhow::{Context as _, bail};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin::{self, AdminState};
+use crate::audit::{self, Journal};
+use crate::authn::KeyCache;
+use crate::config::{Config, Environment, ensure_secrets};
+use crate::detect::Engine;
+use crate::domain::{SharedClock, SystemClock};
+use crate::gateway::{self, GatewayState};
+use crate::health::Health;
+use crate::limits::RateLimiter;
+use crate::policy::PolicyCache;
+use crate::process::Processor;
+use crate::store::{Store, migrate};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstreams;
+
+/// How often it is written down when keys were last used.
+const LAST_USED_INTERVAL: Duration = Duration::from_secs(5);
+/// How long background tasks, the last shipment among them, may take to end.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which faces a process shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +43,27 @@ pub enum Only {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub only: Option<Only>,
-    /// Apply missing migrations before starting.
+    /// Apply missing migrations before starting. Development on SQLite always does.
     pub migrate: bool,
+}
+
+impl Options {
+    fn shows(&self, face: Only) -> bool {
+        self.only.is_none_or(|only| only == face)
+    }
 }
 
 /// A running Sentinel.
 pub struct Sentinel {
     pub gateway: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
-    pub store: crate::store::Store,
+    pub store: Store,
+    running: Option<gateway::Running>,
+    drain_timeout: Duration,
+    journals: Vec<Journal>,
+    /// The admin face.
+    faces: Tasks,
+    background: Tasks,
 }
 
 impl Sentinel {
@@ -32,12 +71,297 @@ impl Sentinel {
     ///
     /// # Errors
     /// Whatever keeps it from starting, with the name of the setting.
-    pub async fn start(_config: Config, _options: Options) -> anyhow::Result<Self> {
-        todo!()
+    pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Self> {
+        // The first caller of a process decides; all of them decide the same.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        ensure_secrets(&mut config)?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let store = open_store(&mut config, options.migrate, Arc::clone(&clock)).await?;
+        let engine =
+            Arc::new(Engine::builtin().map_err(|faults| anyhow::anyhow!("detection rules: {}", lines(&faults)))?);
+        let upstreams = Upstreams::new(&config).map_err(|faults| anyhow::anyhow!("{}", lines(&faults)))?;
+        let config = Arc::new(config);
+
+        let gateway_listener = listen(&options, Only::Gateway, "gateway.listen", &config.gateway.listen)?;
+        let admin_listener = listen(&options, Only::Admin, "admin.listen", &config.admin.listen)?;
+
+        let metrics = Arc::new(Metrics::new());
+        let (journal, leftover) = open_journals(&config, &options, &clock, &metrics)?;
+        let keys = KeyCache::new(store.clone(), Arc::clone(&clock), &metrics);
+        let policies = PolicyCache::new(store.clone(), Arc::clone(&engine), Arc::clone(&metrics));
+        let limiter = Arc::new(RateLimiter::new());
+        let health = Health { store: store.clone(), journal: journal.clone() };
+        let processor = Processor {
+            engine: Arc::clone(&engine),
+            policies: Arc::clone(&policies),
+            journal: journal.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        };
+
+        let mut background = Tasks::new();
+        let journals: Vec<Journal> = [journal.clone()].into_iter().chain(leftover).collect();
+        for journal in &journals {
+            background.spawn("audit shipper", |stop| audit::ship(journal.clone(), store.clone(), stop));
+        }
+        background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
+        background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
+
+        let mut faces = Tasks::new();
+        let admin = address(admin_listener.as_ref())?;
+        if let Some(listener) = admin_listener {
+            let state = AdminState {
+                config: Arc::clone(&config),
+                store: store.clone(),
+                keys: Arc::clone(&keys),
+                engine: Arc::clone(&engine),
+                limiter: Arc::clone(&limiter),
+                processor: processor.clone(),
+                health: health.clone(),
+                metrics: Arc::clone(&metrics),
+                clock: Arc::clone(&clock),
+            };
+            faces.spawn("admin face", |stop| async move {
+                if let Err(error) = admin::serve(listener, state, stop).await {
+                    tracing::error!(%error, "the admin face failed");
+                }
+            });
+        }
+        let running = match gateway_listener {
+            None => None,
+            Some(listener) => {
+                background.spawn("name resolution", |stop| Arc::clone(&upstreams).keep_resolved(stop));
+                let state = GatewayState {
+                    config: config.gateway.clone(),
+                    keys,
+                    policies,
+                    engine,
+                    limiter,
+                    upstreams,
+                    journal,
+                    processor,
+                    health,
+                    metrics,
+                    clock,
+                };
+                Some(gateway::start(listener, state).context("gateway.listen: the gateway cannot start")?)
+            }
+        };
+        Ok(Self {
+            gateway: running.as_ref().map(|running| running.address),
+            admin,
+            store,
+            running,
+            drain_timeout: config.gateway.drain_timeout.get(),
+            journals,
+            faces,
+            background,
+        })
+    }
+
+    /// Waits until something ends that should run as long as the process, and names it.
+    pub async fn failed(&mut self) -> &'static str {
+        tokio::select! {
+            name = self.faces.first_to_end() => name,
+            name = self.background.first_to_end() => name,
+        }
     }
 
     /// Drains the gateway, finishes admin requests, ships the journal, closes the store.
     pub async fn stop(self) {
-        todo!()
+        if let Some(running) = self.running
+            && !running.drain(self.drain_timeout).await
+        {
+            tracing::warn!("requests were still under way at the end of gateway.drain_timeout");
+        }
+        self.faces.stop(self.drain_timeout).await;
+        for journal in &self.journals {
+            journal.close().await;
+        }
+        self.background.stop(BACKGROUND_TIMEOUT).await;
+        self.store.close().await;
+    }
+}
+
+/// Opens the database, for `serve` and for commands alike, and makes sure that it fits this version: development on
+/// SQLite is migrated without being asked, everything else only with `migrate`.
+///
+/// # Errors
+/// When the database cannot be reached, has unapplied migrations, or (in production) could let one tenant see another.
+pub(crate) async fn open_store(config: &mut Config, migrate: bool, clock: SharedClock) -> anyhow::Result<Store> {
+    config.fill_in();
+    make_private_dir(&config.data_dir).with_context(|| format!("data_dir: {}", config.data_dir.display()))?;
+    let database = &config.database;
+    let own_file = config.environment == Environment::Development && database.url.starts_with("sqlite:");
+    if migrate || own_file {
+        for applied in migrate::up(database).await.context("database: cannot migrate")? {
+            tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migrated");
+        }
+    }
+    let store = Store::connect(database, clock).await.context("database.url")?;
+    let faults = if config.environment == Environment::Production {
+        store.production_faults().await.context("database.url")?
+    } else {
+        let pending = migrate::status(database).await.context("database.url")?;
+        let pending = pending.into_iter().filter(|migration| migration.applied_at.is_none());
+        pending
+            .map(|migration| format!("migration {:04}_{} is not applied", migration.number, migration.name))
+            .collect()
+    };
+    if !faults.is_empty() {
+        store.close().await;
+        bail!("the database is not ready (`sentinel migrate up` applies migrations):\n  {}", faults.join("\n  "));
+    }
+    Ok(store)
+}
+
+/// Makes `dir` where it is missing; nobody else on the machine may look into it.
+fn make_private_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn lines<T: std::fmt::Display>(faults: &[T]) -> String {
+    faults.iter().map(T::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
+/// None when this process does not show the face.
+fn listen(options: &Options, face: Only, setting: &str, address: &str) -> anyhow::Result<Option<TcpListener>> {
+    if !options.shows(face) {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
+    listener.set_nonblocking(true).with_context(|| setting.to_owned())?;
+    Ok(Some(listener))
+}
+
+fn address(listener: Option<&TcpListener>) -> std::io::Result<Option<SocketAddr>> {
+    listener.map(TcpListener::local_addr).transpose()
+}
+
+/// The process's journal, and what a lone admin process may have left in the same folder.
+///
+/// A journal has one owner. `serve --only admin` has one of its own, so that a gateway may run beside it on the same
+/// `data_dir`; what it left is shipped by whoever runs without a lone admin beside it.
+fn open_journals(
+    config: &Config,
+    options: &Options,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Journal, Option<Journal>)> {
+    const OWN: &str = "journal";
+    const ADMIN: &str = "journal-admin";
+    let name = if options.only == Some(Only::Admin) { ADMIN } else { OWN };
+    let journal = Journal::open(&config.data_dir.join(name), &config.audit, Arc::clone(clock), Arc::clone(metrics))
+        .with_context(|| format!("data_dir: {}", config.data_dir.join(name).display()))?;
+    let other = config.data_dir.join(ADMIN);
+    let leftover = match options.only {
+        None | Some(Only::Worker) if other.is_dir() => {
+            // Its own metrics: the gauges describe one journal. In use by another process, it is shipped by that one.
+            Journal::open(&other, &config.audit, Arc::clone(clock), Arc::new(Metrics::new())).ok()
+        }
+        _ => None,
+    };
+    Ok((journal, leftover))
+}
+
+async fn follow_changes(store: Store, mut stop: watch::Receiver<bool>) {
+    store.follow_changes(stop.clone()).await;
+    // On SQLite there is nothing to follow.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn flush_last_used(keys: Arc<KeyCache>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stopped = tokio::time::timeout(LAST_USED_INTERVAL, stop.wait_for(|stop| *stop)).await.is_ok();
+        if let Err(error) = keys.flush_last_used().await {
+            tracing::debug!(%error, "last-used times of keys are kept for the next time");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+/// Tasks that end together.
+struct Tasks {
+    stop: watch::Sender<bool>,
+    running: JoinSet<&'static str>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self { stop: watch::Sender::new(false), running: JoinSet::new() }
+    }
+
+    fn spawn<F>(&mut self, name: &'static str, task: impl FnOnce(watch::Receiver<bool>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = task(self.stop.subscribe());
+        self.running.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Never, when there are no tasks.
+    async fn first_to_end(&mut self) -> &'static str {
+        match self.running.join_next().await {
+            Some(Ok(name)) => name,
+            // Its panic has been printed.
+            Some(Err(_)) => "a background task",
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for all to end; those that do not within `within` are ended.
+    async fn stop(mut self, within: Duration) {
+        self.stop.send_replace(true);
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(within, all).await.is_err() {
+            tracing::warn!(tasks = self.running.len(), "tasks did not end in time");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_end_when_they_are_told_and_the_first_to_end_by_itself_is_named() {
+        let mut tasks = Tasks::new();
+        let (ended, mut seen) = watch::channel(false);
+        tasks.spawn("patient", |mut stop| async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            ended.send_replace(true);
+        });
+        tasks.spawn("brief", |_| async {});
+        assert_eq!(tasks.first_to_end().await, "brief");
+        tasks.stop(Duration::from_secs(60)).await;
+        assert!(*seen.borrow_and_update());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_does_not_end_is_ended() {
+        let mut tasks = Tasks::new();
+        tasks.spawn("stubborn", |_| std::future::pending());
+        tasks.stop(Duration::from_millis(1)).await;
+    }
+
+    #[test]
+    fn each_face_is_shown_unless_another_was_asked_for() {
+        let only = |only| Options { only, migrate: false };
+        assert!(only(None).shows(Only::Gateway) && only(None).shows(Only::Admin));
+        assert!(only(Some(Only::Admin)).shows(Only::Admin) && !only(Some(Only::Admin)).shows(Only::Gateway));
+        assert!(!only(Some(Only::Worker)).shows(Only::Gateway) && !only(Some(Only::Worker)).shows(Only::Admin));
+    }
+
+    #[test]
+    fn an_address_in_use_is_named_with_its_setting() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let error = listen(&Options::default(), Only::Admin, "admin.listen", &address).unwrap_err();
+        assert!(error.to_string().starts_with("admin.listen: cannot listen on 127.0.0.1:"), "{error}");
     }
 }

@@ -33,12 +33,44 @@ impl std::fmt::Debug for DatabaseConfig {
     }
 }
 
-/// A database address with its password replaced.
+/// A database address with its passwords replaced: the login's, and any in the query.
 pub(super) fn mask_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let Some((login, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    // The login first: a password may hold a `?`.
+    let url = mask_login(url);
+    let Some((address, query)) = url.split_once('?') else { return url };
+    let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if name.contains("password") => format!("{name}=***"),
+        _ => parameter.to_owned(),
+    });
+    format!("{address}?{}", parameters.collect::<Vec<_>>().join("&"))
+}
+
+fn mask_login(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let Some((login, host)) = rest.rsplit_once('@') else { return address.to_owned() };
     match login.split_once(':') {
         Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-        None => url.to_owned(),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_masked() {
+        for (url, masked) in [
+            ("postgres://u:p@ss:w@h/db", "postgres://u:***@h/db"),
+            ("postgres://u@h/db", "postgres://u@h/db"),
+            (
+                "postgres://h/db?user=u&password=p&sslmode=require",
+                "postgres://h/db?user=u&password=***&sslmode=require",
+            ),
+            ("postgres://u:p?q@h/db", "postgres://u:***@h/db"),
+            ("sqlite://data/sentinel.db", "sqlite://data/sentinel.db"),
+        ] {
+            assert_eq!(mask_password(url), masked);
+        }
     }
 }

@@ -6,12 +6,16 @@ mod admin;
 mod audit;
 mod auth;
 mod database;
+mod environment;
 mod gateway;
 mod load;
 mod log;
+mod print;
 mod secrets;
+mod tree;
 mod units;
 mod upstreams;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -22,7 +26,7 @@ pub use audit::{AuditConfig, SyncMode, WhenFull};
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
 pub use gateway::GatewayConfig;
-pub use load::{ConfigError, Flags, load};
+pub use load::{ConfigError, Flags, Loaded, environment_variables, explain, load};
 pub use log::{LogConfig, LogFormat};
 pub use secrets::{SecretsError, ensure_secrets};
 pub use units::{ByteSize, HumanDuration};
@@ -70,6 +74,15 @@ impl Default for Config {
             routes: Vec::new(),
             audit: AuditConfig::default(),
             log: LogConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Fills in what depends on other settings: an empty `database.url` becomes `sentinel.db` in `data_dir`.
+    pub fn fill_in(&mut self) {
+        if self.database.url.is_empty() {
+            self.database.url = format!("sqlite://{}", self.data_dir.join("sentinel.db").display());
         }
     }
 }

@@ -1,12 +1,19 @@
 //! Stage 6: make it so. Read, detect, decide, and rewrite the bytes if the verdict says so; the same code runs in the
 //! gateway, `/process`, the command line, tests and benches.
 
+mod receipt;
+mod splice;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::detect::Engine;
-use crate::domain::{AuditFinding, Coverage, Dialect, Direction, Verdict};
+use crate::domain::{Action, AuditFinding, Category, Coverage, Dialect, Direction, Finding, Role, Verdict};
 use crate::policy::CompiledPolicy;
-use crate::protocol::{ReadLimits, Unreadable};
+use crate::protocol::{self, BinaryRule, ReadLimits, Unreadable};
+
+use splice::Splice;
 
 /// A request's body as it came, with the headers that say what it is.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +37,13 @@ pub enum Forward {
 #[derive(Clone, Debug)]
 pub struct Inspection {
     pub verdict: Verdict,
-    /// The verdict's findings as the audit trail keeps them.
+    /// The verdict's findings as the audit trail keeps them; of a great many, the 256 with the strongest actions.
     pub findings: Vec<AuditFinding>,
     pub coverage: Coverage,
     pub model: Option<String>,
     pub stream: bool,
     pub user_id: Option<String>,
+    /// Meaningless when the verdict blocks: nothing is forwarded then.
     pub forward: Forward,
 }
 
@@ -44,12 +52,62 @@ pub struct Inspection {
 /// # Errors
 /// [`Unreadable`]: the body cannot be looked at, so it must not be forwarded.
 pub fn inspect(
-    _engine: &Engine,
-    _policy: &CompiledPolicy,
-    _body: RequestBody<'_>,
-    _limits: &ReadLimits,
+    engine: &Engine,
+    policy: &CompiledPolicy,
+    body: RequestBody<'_>,
+    limits: &ReadLimits,
 ) -> Result<Inspection, Unreadable> {
-    todo!()
+    inspect_with(
+        |text, segment, role, found| engine.scan(text, segment, role, found),
+        |findings, role_of| policy.decide(findings, role_of),
+        body,
+        limits,
+        policy.binary(),
+    )
+}
+
+/// [`inspect`] for any detector and any policy.
+fn inspect_with(
+    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>),
+    decide: impl FnOnce(Vec<Finding>, &dyn Fn(usize) -> Role) -> Verdict,
+    body: RequestBody<'_>,
+    limits: &ReadLimits,
+    binary: BinaryRule,
+) -> Result<Inspection, Unreadable> {
+    let decoded = protocol::decode(body.bytes, body.content_encoding, limits)?;
+    let mut document = protocol::read(body.dialect, body.content_type, &decoded, limits, binary)?;
+
+    let mut findings = Vec::new();
+    let mut scratch = String::new();
+    for (index, segment) in document.segments.iter().enumerate() {
+        scan(segment.text_in(&mut scratch), index, segment.role, &mut findings);
+    }
+    let verdict = decide(findings, &|segment| document.role(segment));
+
+    let forward = if verdict.blocked() {
+        Forward::AsReceived
+    } else {
+        let redactions = verdict.findings.iter().filter(|judged| judged.action == Action::Redact);
+        let splice = Splice::of_document(&document, redactions.map(|judged| &judged.finding));
+        if splice.is_empty() { Forward::AsReceived } else { Forward::Redacted(splice.apply(&decoded).into()) }
+    };
+    let findings = receipt::findings(
+        &verdict,
+        Direction::Input,
+        |segment| document.role(segment),
+        |segment| document.path(segment),
+    );
+    let mut coverage = std::mem::take(&mut document.coverage);
+    coverage.received = body.bytes.len() as u64;
+    Ok(Inspection {
+        verdict,
+        findings,
+        coverage,
+        model: document.model,
+        stream: document.stream,
+        user_id: document.user_id,
+        forward,
+    })
 }
 
 /// One plain text, inspected.
@@ -58,18 +116,61 @@ pub struct TextInspection {
     pub verdict: Verdict,
     pub findings: Vec<AuditFinding>,
     pub coverage: Coverage,
-    /// The text with what the policy wants redacted replaced; the text itself when there is nothing.
+    /// The text with personal data and secrets replaced that the policy redacts or blocks; the text itself when there
+    /// are none.
     pub redacted: String,
 }
 
-/// Inspects one text in the user's role.
+/// Inspects one text in `role`.
 #[must_use]
 pub fn inspect_text(
-    _engine: &Engine,
-    _policy: &CompiledPolicy,
-    _text: &str,
-    _role: crate::domain::Role,
-    _direction: Direction,
+    engine: &Engine,
+    policy: &CompiledPolicy,
+    text: &str,
+    role: Role,
+    direction: Direction,
 ) -> TextInspection {
-    todo!()
+    inspect_text_with(
+        |text, segment, role, found| engine.scan(text, segment, role, found),
+        |findings, role_of| policy.decide(findings, role_of),
+        text,
+        role,
+        direction,
+    )
+}
+
+fn inspect_text_with(
+    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>),
+    decide: impl FnOnce(Vec<Finding>, &dyn Fn(usize) -> Role) -> Verdict,
+    text: &str,
+    role: Role,
+    direction: Direction,
+) -> TextInspection {
+    let mut findings = Vec::new();
+    if !text.is_empty() {
+        scan(text, 0, role, &mut findings);
+    }
+    let verdict = decide(findings, &|_| role);
+
+    // A blocked text is shown to nobody but its sender, yet what is shown must not carry what it was blocked for.
+    let redactions = verdict.findings.iter().filter(|judged| match judged.action {
+        Action::Redact => true,
+        Action::Block => matches!(judged.finding.rule.category, Category::Pii | Category::Secrets),
+        Action::Allow | Action::Flag => false,
+    });
+    let splice = Splice::of_text(text, redactions.map(|judged| &judged.finding));
+    let redacted = if splice.is_empty() { text.to_owned() } else { splice.apply_to_text(text) };
+    let length = text.len() as u64;
+    TextInspection {
+        findings: receipt::findings(&verdict, direction, |_| role, |_| "text".to_owned()),
+        verdict,
+        coverage: Coverage {
+            received: length,
+            decoded: length,
+            scanned: length,
+            segments: u32::from(!text.is_empty()),
+            skipped: Vec::new(),
+        },
+        redacted,
+    }
 }

@@ -1,8 +1,28 @@
 //! The pingora adapter: walks a request through the stages, one file per group of hooks, no rule of its own.
 
-use std::net::{SocketAddr, TcpListener};
+mod admission;
+mod anchor;
+mod answer;
+mod answering;
+mod audit;
+mod body;
+mod context;
+mod forward;
+mod framing;
+mod hooks;
+mod inspect;
+mod problem;
+mod process;
+mod query;
+mod replay;
+mod serve;
+
 use std::sync::Arc;
-use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::proxy::Session;
+use prometheus::Histogram;
+use tokio::runtime::Handle;
 
 use crate::audit::Journal;
 use crate::authn::KeyCache;
@@ -13,8 +33,17 @@ use crate::health::Health;
 use crate::limits::RateLimiter;
 use crate::policy::PolicyCache;
 use crate::process::Processor;
+use crate::protocol::ReadLimits;
 use crate::telemetry::Metrics;
-use crate::upstream::Upstreams;
+use crate::upstream::{NoRoute, Upstreams};
+
+pub use serve::{Running, start};
+
+use body::Unread;
+use context::Context;
+use forward::Destination;
+use framing::{Head, HeadLimits};
+use problem::Problem;
 
 /// Everything that a request needs on its way.
 #[derive(Clone)]
@@ -32,22 +61,147 @@ pub struct GatewayState {
     pub clock: SharedClock,
 }
 
-/// A gateway that is listening.
-pub struct Running {
-    pub address: SocketAddr,
+/// The state with what is made of it once; one per thread.
+#[derive(Clone)]
+struct Gate {
+    state: GatewayState,
+    /// In the order of [`Upstreams::all`].
+    destinations: Arc<[Destination]>,
+    head_limits: HeadLimits,
+    read_limits: ReadLimits,
+    scan_total: Histogram,
+    /// Where database connections live.
+    main: Option<Handle>,
 }
 
-impl Running {
-    /// No new connections, idle ones closed, requests in flight finished; false when `within` was over first.
-    pub async fn drain(self, _within: Duration) -> bool {
-        todo!()
+/// Why a request goes no further.
+enum Stop {
+    /// `trusted`: the connection's framing can be relied on.
+    Refused { problem: Problem, trusted: bool },
+    /// There is nobody to answer.
+    Broken(Box<pingora::Error>),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Refused { problem, trusted: true }
     }
 }
 
-/// Starts on threads of its own (`config.threads`).
-///
-/// # Errors
-/// When the listener cannot be used.
-pub fn start(_listener: TcpListener, _state: GatewayState) -> std::io::Result<Running> {
-    todo!()
+impl From<Box<pingora::Error>> for Stop {
+    fn from(error: Box<pingora::Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Gate {
+    /// # Errors
+    /// Faults of upstreams that only show when they are put to use.
+    fn new(state: GatewayState, main: Option<Handle>) -> Result<Self, Vec<String>> {
+        let config = &state.config;
+        let mut destinations = Vec::with_capacity(state.upstreams.all().len());
+        let mut faults = Vec::new();
+        for upstream in state.upstreams.all() {
+            match Destination::of(upstream, &state.metrics) {
+                Ok(destination) => destinations.push(destination),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            destinations: destinations.into(),
+            head_limits: HeadLimits {
+                headers: config.max_headers,
+                bytes: config.max_head.as_usize(),
+                target: config.max_target.as_usize(),
+            },
+            read_limits: ReadLimits {
+                max_decoded: config.max_decoded_body.as_usize(),
+                max_ratio: config.max_decode_ratio,
+                max_depth: config.max_json_depth,
+            },
+            scan_total: state.metrics.scan_duration.with_label_values(&["input", "total"]),
+            main,
+            state,
+        })
+    }
+
+    /// The way of a request up to the upstream. True when it was answered on the way.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    async fn walk(&self, session: &mut Session, context: &mut Context) -> Result<bool, Stop> {
+        self.check_head(session)?;
+        let head = session.req_header();
+        // Both parts are plain ASCII by now.
+        let (path, query) = framing::split_target(head.raw_path());
+        let path = std::str::from_utf8(path).unwrap_or_default();
+        match path {
+            "/health" => return self.health(session, context).await.map(|()| true),
+            "/process" => return self.process(session, context).await.map(|()| true),
+            _ => {}
+        }
+        let anthropic = head.headers.contains_key("anthropic-version");
+        let route = match self.state.upstreams.route(&head.method, path, anthropic) {
+            Ok(route) => route,
+            Err(NoRoute::UnknownPath { dialect }) => {
+                context.dialect = dialect;
+                return Err(Problem::unknown_path().into());
+            }
+            Err(NoRoute::Method { dialect, allow }) => {
+                context.dialect = dialect;
+                return Err(Problem::method(allow).into());
+            }
+        };
+        context.dialect = route.dialect;
+        context.label = route.label;
+        let upstream = route.upstream.clone();
+        context.route = Some(route);
+        self.admit(&head.headers, context).await?;
+        let own_credential = upstream.config.api_key.is_some();
+        let query = query::read(query, upstream.dialect, own_credential)?;
+        let body = self.read_body(session, context).await?;
+        let forward = self.inspect(&session.req_header().headers, context, body, &query.text).await?;
+        // Asked before it is recorded, so that an upstream without an address costs one record, not two.
+        if self.state.upstreams.address(&upstream).is_none() {
+            return Err(Problem::unreachable().into());
+        }
+        self.begin(session, context).await?;
+        self.depart(context, forward.len(), query.forward);
+        // An upstream that compresses although it was not asked to is undone before the answer is looked at.
+        session.upstream_compression.adjust_decompression(true);
+        replay::install(session, &mut context.home, forward);
+        Ok(false)
+    }
+
+    fn check_head(&self, session: &Session) -> Result<(), Stop> {
+        let head = session.req_header();
+        let raw = session.as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes);
+        let read = Head {
+            version: head.version,
+            method: &head.method,
+            target: head.raw_path(),
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            headers: &head.headers,
+            raw: raw.as_deref(),
+        };
+        framing::check(&read, &self.head_limits).map_err(|fault| Stop::Refused {
+            problem: Problem::new(fault.status, fault.code, fault.message),
+            trusted: false,
+        })
+    }
+
+    async fn read_body(&self, session: &mut Session, context: &mut Context) -> Result<Bytes, Stop> {
+        let config = &self.state.config;
+        let started = std::time::Instant::now();
+        let read = body::read_whole(session, config.max_request_body.as_usize(), config.body_timeout.get()).await;
+        context.body_wait = started.elapsed();
+        read.map_err(|unread| match unread {
+            Unread::TooLarge => Problem::too_large(config.max_request_body.as_u64()).into(),
+            Unread::TooSlow => Stop::Refused { problem: Problem::too_slow(), trusted: false },
+            Unread::Broken(error) => Stop::Broken(error),
+        })
+    }
 }

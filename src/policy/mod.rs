@@ -1,27 +1,40 @@
-//! Stage 5: what do the rules say. [`PolicyDocument`] (what a person wrote) → [`compile`] → [`CompiledPolicy`] (what runs).
+//! Stage 5: what do the rules say. [`PolicyDocument`] (what a person wrote) → [`Compiler`] → [`CompiledPolicy`] (what
+//! runs). [`compile`] is the one way from the first to the second; [`PolicyCache`] has the result at hand per workspace.
 
-use std::sync::Arc;
+mod cache;
+mod compile;
+mod decide;
+mod document;
+mod nearest;
+mod presets;
+mod read;
 
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+mod sample_rules;
 
-use crate::authn::Caller;
-use crate::detect::Engine;
-use crate::domain::{Finding, PolicyId, Role, Verdict};
-use crate::protocol::BinaryRule;
-use crate::store::{Store, StoreError};
-use crate::telemetry::Metrics;
+use serde::Serialize;
 
-/// A policy as it is written, in YAML or JSON.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyDocument {}
+use crate::domain::PolicyId;
+
+pub use cache::{PolicyCache, PolicyError};
+pub use compile::{Compiler, compile};
+pub use decide::CompiledPolicy;
+pub use document::{BinaryContent, Escalation, FailMode, PolicyDocument, Preset, RuleSetting};
+pub use presets::preset;
+pub use read::{parse, read};
 
 /// A fault of a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CompileError {
-    /// JSON pointer into the document.
+    /// JSON pointer into the document (RFC 6901); empty for the document as a whole.
     pub pointer: String,
     pub detail: String,
+}
+
+impl std::fmt::Display for CompileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pointer.is_empty() { f.write_str(&self.detail) } else { write!(f, "{}: {}", self.pointer, self.detail) }
+    }
 }
 
 /// What a compiled policy is called in headers, answers and audit rows.
@@ -34,87 +47,16 @@ pub struct PolicyLabel {
     pub version: i64,
 }
 
+impl PolicyLabel {
+    /// What a preset is called.
+    #[must_use]
+    pub fn of_preset(preset: Preset) -> Self {
+        Self { id: None, name: preset.as_str().to_owned(), version: 0 }
+    }
+}
+
 impl std::fmt::Display for PolicyLabel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
-    }
-}
-
-/// A policy ready to run.
-pub struct CompiledPolicy {
-    label: PolicyLabel,
-}
-
-impl CompiledPolicy {
-    #[must_use]
-    pub const fn label(&self) -> &PolicyLabel {
-        &self.label
-    }
-
-    /// What to do with content that holds no readable text.
-    #[must_use]
-    pub fn binary(&self) -> BinaryRule {
-        todo!()
-    }
-
-    /// Judges findings; `role_of` tells the role of a finding's segment.
-    #[must_use]
-    pub fn decide(&self, _findings: Vec<Finding>, _role_of: impl Fn(usize) -> Role) -> Verdict {
-        todo!()
-    }
-}
-
-/// Reads a document from YAML or JSON text.
-///
-/// # Errors
-/// Every fault that can be told without compiling.
-pub fn parse(_text: &str) -> Result<PolicyDocument, Vec<CompileError>> {
-    todo!()
-}
-
-/// Compiles a document.
-///
-/// # Errors
-/// Every fault at once.
-pub fn compile(
-    _document: &PolicyDocument,
-    _label: PolicyLabel,
-    _engine: &Engine,
-) -> Result<CompiledPolicy, Vec<CompileError>> {
-    todo!()
-}
-
-/// A built-in policy: `balanced`, `strict` or `monitor`.
-#[must_use]
-pub fn preset(_name: &str) -> Option<PolicyDocument> {
-    todo!()
-}
-
-/// The compiled policy of every workspace that was asked for lately.
-pub struct PolicyCache {}
-
-/// Why no policy could be had; the request is refused with 503 `guard_unavailable`.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the stored policy does not compile: {0}")]
-    Uncompilable(String),
-}
-
-impl PolicyCache {
-    /// Registers itself with `store.on_change`.
-    #[must_use]
-    pub fn new(_store: Store, _engine: Arc<Engine>, _metrics: Arc<Metrics>) -> Arc<Self> {
-        todo!()
-    }
-
-    /// The policy that `caller`'s workspace is under. A warm cache asks no database; when the database is away the last
-    /// good policy stays.
-    ///
-    /// # Errors
-    /// [`PolicyError`].
-    pub async fn get(&self, _caller: &Caller) -> Result<Arc<CompiledPolicy>, PolicyError> {
-        todo!()
     }
 }

@@ -1,15 +1,26 @@
 //! `POST /process`, the same on both faces: one text scanned for an application, with its audit row.
 
+mod record;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Journal, JournalError};
 use crate::authn::Caller;
 use crate::detect::Engine;
-use crate::domain::{Action, Category, Detector, RequestId, Sensitive, SharedClock};
-use crate::policy::{PolicyCache, PolicyError};
+use crate::domain::{
+    Action, AuditEvent, Category, Coverage, Detector, Direction, Outcome, RequestId, Role, Sensitive, SharedClock,
+    Verdict,
+};
+use crate::enforce::{TextInspection, inspect_text};
+use crate::policy::{CompiledPolicy, PolicyCache, PolicyError};
 use crate::telemetry::Metrics;
+
+/// A longer text is scanned on a thread that may block: at a few µs per KiB it would hold up others.
+const MAX_INLINE: usize = 64 * 1024;
 
 /// The body of `POST /process`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -18,7 +29,7 @@ pub struct ProcessRequest {
     /// The text to scan.
     #[schema(value_type = String, example = "My credit card is 4532-1234-5678-9010")]
     pub user_input: Sensitive<String>,
-    /// The application's own name for its end user.
+    /// The application's own name for its end user; kept in the audit row, cut to 256 characters.
     #[serde(default)]
     #[schema(example = "customer_123")]
     pub user_id: Option<String>,
@@ -63,12 +74,16 @@ pub struct ProcessResponse {
     pub latency_us: u64,
 }
 
+/// Why a text was not judged; the request is refused with 503 `guard_unavailable`.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A defect of a detector, under a policy that fails closed.
+    #[error("the inspection broke")]
+    Broken,
 }
 
 /// What the operation needs.
@@ -82,15 +97,130 @@ pub struct Processor {
 }
 
 impl Processor {
+    /// Scans and judges `request` under the policy of `caller`'s workspace. The audit row is in the journal before this
+    /// returns; so it is when the answer is a refusal, unless the journal itself is the reason. Counts the request in the
+    /// metrics, so the caller must not.
+    ///
     /// # Errors
     /// [`ProcessError`]: 503 `guard_unavailable`.
     pub async fn process(
         &self,
-        _caller: &Caller,
-        _request: ProcessRequest,
-        _request_id: RequestId,
-        _client_ip: Option<String>,
+        caller: &Caller,
+        request: ProcessRequest,
+        request_id: RequestId,
+        client_ip: Option<String>,
     ) -> Result<ProcessResponse, ProcessError> {
-        todo!()
+        let begun = Instant::now();
+        let mut event = record::received(caller, request_id, self.clock.now(), self.journal.node());
+        event.client_ip = client_ip;
+        event.user_id = request.user_id.map(record::short);
+
+        let result = self.judge(caller, request.user_input.into_inner(), &mut event).await;
+        let outcome = match &result {
+            Ok((_, inspection)) if inspection.verdict.blocked() => Outcome::Blocked,
+            Ok(_) => Outcome::Completed,
+            Err(_) => Outcome::Refused,
+        };
+        let status = if result.is_ok() { 200 } else { 503 };
+        let took = begun.elapsed();
+        let completion = record::completed(&event, self.clock.now(), outcome, status, took);
+        let recorded = self.journal.record(event, completion).await;
+
+        let response = match (result, recorded) {
+            (Ok((policy, inspection)), Ok(())) => {
+                self.observe(&inspection, took);
+                Ok(record::response(request_id, &policy, inspection, begun.elapsed()))
+            }
+            (Ok(_), Err(error)) => {
+                self.metrics.failclosed.with_label_values(&["journal"]).inc();
+                Err(error.into())
+            }
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(journal)) => {
+                tracing::error!(request.id = %request_id, error = %journal, "a refusal was not recorded");
+                Err(error)
+            }
+        };
+        let (action, class) = response.as_ref().map_or(("error", "5xx"), |answer| (answer.action.as_str(), "2xx"));
+        self.metrics.requests.with_label_values(&["/process", "none", action, class]).inc();
+        response
+    }
+
+    /// Fills in what the decision adds to the event.
+    async fn judge(
+        &self,
+        caller: &Caller,
+        text: String,
+        event: &mut AuditEvent,
+    ) -> Result<(Arc<CompiledPolicy>, TextInspection), ProcessError> {
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        event.coverage = Coverage { received: length, decoded: length, ..Coverage::default() };
+        let policy = self.policies.get(caller).await?;
+        record::under(event, policy.label());
+        let text = Arc::<str>::from(text);
+        let inspection = match self.inspect(Arc::clone(&policy), Arc::clone(&text)).await {
+            Some(inspection) => inspection,
+            None if policy.fails_open() => {
+                self.metrics.failopen.with_label_values(&["detect"]).inc();
+                event.error_code = Some(record::GUARD_UNAVAILABLE.to_owned());
+                TextInspection {
+                    verdict: Verdict::clean(),
+                    findings: Vec::new(),
+                    coverage: event.coverage.clone(),
+                    redacted: text.to_string(),
+                }
+            }
+            None => {
+                self.metrics.failclosed.with_label_values(&["detect"]).inc();
+                return Err(ProcessError::Broken);
+            }
+        };
+        record::judged(event, &inspection);
+        Ok((policy, inspection))
+    }
+
+    /// None when the inspection broke.
+    async fn inspect(&self, policy: Arc<CompiledPolicy>, text: Arc<str>) -> Option<TextInspection> {
+        let engine = Arc::clone(&self.engine);
+        let inspect =
+            move |text: &str| contained(|| inspect_text(&engine, &policy, text, Role::User, Direction::Input));
+        if text.len() <= MAX_INLINE {
+            return inspect(&text);
+        }
+        tokio::task::spawn_blocking(move || inspect(&text)).await.ok().flatten()
+    }
+
+    fn observe(&self, inspection: &TextInspection, took: Duration) {
+        self.metrics.scan_duration.with_label_values(&["input", "total"]).observe(took.as_secs_f64());
+        self.metrics.count_detections(&inspection.findings);
+    }
+}
+
+/// Runs `inspect`; a panic in it is contained, so that the policy can say what becomes of the request.
+fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(inspect)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_the_reference_writes_it_and_nothing_else_is_taken() {
+        let text = r#"{"user_input": "My credit card is 4532-1234-5678-9010", "user_id": "customer_123"}"#;
+        let request: ProcessRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(request.user_id.as_deref(), Some("customer_123"));
+        assert!(!format!("{request:?}").contains("4532"), "a prompt is never printed");
+        assert!(serde_json::from_str::<ProcessRequest>(r#"{"user_input": "a"}"#).unwrap().user_id.is_none());
+        for bad in [r#"{"user_id": "a"}"#, r#"{"user_input": "a", "userid": "b"}"#, r#"{"user_input": 7}"#] {
+            assert!(serde_json::from_str::<ProcessRequest>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_detector_is_contained() {
+        assert_eq!(contained(|| 7), Some(7));
+        assert_eq!(contained(|| Vec::<u8>::new()[..].iter().map(|b| 1 / b).max()), Some(None));
+        assert_eq!(contained(|| [1u8, 2].get(2).copied().unwrap()), None);
     }
 }

@@ -1,14 +1,32 @@
 //! Stage 3: what does it say. Provider formats: bytes become segments of text with spans into the original.
 //!
 //! Strict where a lenient parser upstream could read something else: duplicate keys, invalid UTF-8, depth and
-//! trailing bytes are refused.
+//! trailing bytes are refused. The walker (`json/`) knows the grammar, a dialect (`openai.rs`, `anthropic.rs`, …) only
+//! who speaks where; every string is walked whether a dialect knows its place or not.
 
-use std::borrow::Cow;
-use std::ops::Range;
+mod anthropic;
+mod bedrock;
+mod content_type;
+mod decode;
+mod document;
+mod gemini;
+mod generic;
+mod json;
+mod ollama;
+mod openai;
+mod place;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
 
-use bytes::Bytes;
+pub use decode::decode;
+pub use document::{Document, Segment, Source};
 
-use crate::domain::{Coverage, Dialect, Role};
+use crate::domain::{Dialect, Role, SkipReason, Skipped};
+
+use content_type::ContentKind;
+use document::Path;
+use json::Bounds;
 
 /// A body that cannot be looked at, and therefore is not forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +34,7 @@ use crate::domain::{Coverage, Dialect, Role};
 pub struct Unreadable {
     /// 400, 413 or 415.
     pub status: u16,
-    /// Stable: `invalid_json`, `invalid_encoding`, `request_too_large`, `unsupported_content` …
+    /// Stable: `invalid_json`, `invalid_encoding`, `request_too_large`, `unsupported_content`.
     pub code: &'static str,
     /// Names the input, never quotes it.
     pub message: String,
@@ -25,8 +43,11 @@ pub struct Unreadable {
 /// Bounds of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
+    /// Bytes of a decoded body.
     pub max_decoded: usize,
+    /// Decoded bytes per encoded byte; asked for above 1 MiB.
     pub max_ratio: u32,
+    /// Objects and arrays inside each other.
     pub max_depth: u32,
 }
 
@@ -37,59 +58,64 @@ pub enum BinaryRule {
     Pass,
 }
 
-/// One piece of text and where it stands.
-#[derive(Clone, Debug)]
-pub struct Segment<'a> {
-    /// The text as the model will read it: JSON escapes undone. Borrowed from the body when there were none.
-    pub text: Cow<'a, str>,
-    pub role: Role,
-    /// `messages[2].content[0].text`
-    pub path: String,
-    /// Where the text's source stands in the decoded body, without the quotes.
-    pub raw: Range<usize>,
-    /// True when the source is the inside of a JSON string, so that replacements must be escaped.
-    pub json: bool,
-}
-
-impl Segment<'_> {
-    /// The bytes of the decoded body that carry `span` of the text.
-    #[must_use]
-    pub fn raw_span(&self, _span: Range<usize>) -> Range<usize> {
-        todo!()
-    }
-}
-
-/// A body, read.
-#[derive(Clone, Debug, Default)]
-pub struct Document<'a> {
-    pub segments: Vec<Segment<'a>>,
-    pub model: Option<String>,
-    /// The client asked for a streamed answer.
-    pub stream: bool,
-    /// The application's own name for its end user: `user` (OpenAI), `metadata.user_id` (Anthropic).
-    pub user_id: Option<String>,
-    pub coverage: Coverage,
-}
-
-/// Undoes `Content-Encoding` (`gzip`, `deflate`, `br`, `zstd`, a list of them, `identity`) within the limits.
-/// A body that is not encoded is returned as it is, without a copy.
+/// Reads a decoded body.
+///
+/// A JSON content type, or any body that begins like a JSON object whatever its type says (servers do not look at the
+/// type either), is walked as JSON. Text is one segment. JSON lines are walked line by line; a line that does not begin
+/// like JSON is text. What is left is binary and follows `binary`.
 ///
 /// # Errors
-/// [`Unreadable`]: unknown coding, broken or trailing data (400), beyond the limits (413).
-pub fn decode(_body: &Bytes, _content_encoding: Option<&str>, _limits: &ReadLimits) -> Result<Bytes, Unreadable> {
-    todo!()
-}
-
-/// Reads a decoded body. `content_type` decides between JSON and plain text; a missing one is taken as JSON when the body starts like it.
-///
-/// # Errors
-/// [`Unreadable`].
+/// [`Unreadable`]: not strict JSON (400), more pieces of text than are kept (413), binary content that the policy does
+/// not let pass or a charset other than UTF-8 (415).
 pub fn read<'a>(
-    _dialect: Option<Dialect>,
-    _content_type: Option<&str>,
-    _body: &'a [u8],
-    _limits: &ReadLimits,
-    _binary: BinaryRule,
+    dialect: Option<Dialect>,
+    content_type: Option<&str>,
+    body: &'a [u8],
+    limits: &ReadLimits,
+    binary: BinaryRule,
 ) -> Result<Document<'a>, Unreadable> {
-    todo!()
+    let kind = content_type::kind(content_type, body)?;
+    let bounds = Bounds { max_depth: limits.max_depth, tokens: binary };
+    let mut document = match kind {
+        ContentKind::Json => json::walk(body, dialect, bounds)?,
+        ContentKind::JsonLines => json::walk_lines(body, dialect, bounds)?,
+        ContentKind::MaybeJson => match json::walk(body, dialect, bounds) {
+            Ok(document) => document,
+            Err(_) => text(body, binary)?,
+        },
+        ContentKind::Text => text(body, binary)?,
+        ContentKind::Binary => match binary {
+            BinaryRule::Refuse => return Err(unsupported("the body's content type holds no text that can be read")),
+            BinaryRule::Pass => text(body, binary)?,
+        },
+    };
+    document.coverage.received = body.len() as u64;
+    document.coverage.decoded = body.len() as u64;
+    document.coverage.segments = u32::try_from(document.segments.len()).unwrap_or(u32::MAX);
+    Ok(document)
+}
+
+/// A body that is one text, if it is text at all.
+fn text(body: &[u8], binary: BinaryRule) -> Result<Document<'_>, Unreadable> {
+    let mut document = Document::default();
+    match (std::str::from_utf8(body), binary) {
+        (Ok(""), _) => {}
+        (Ok(text), _) => {
+            document.segments.push(Segment::new(text, 0, Source::Plain, Role::User, Path::WHOLE));
+            document.coverage.scanned = text.len() as u64;
+        }
+        (Err(_), BinaryRule::Pass) => {
+            document.coverage.skipped.push(Skipped {
+                reason: SkipReason::Binary,
+                path: "body".to_owned(),
+                bytes: body.len() as u64,
+            });
+        }
+        (Err(_), BinaryRule::Refuse) => return Err(unsupported("the body is not UTF-8 text")),
+    }
+    Ok(document)
+}
+
+fn unsupported(message: &str) -> Unreadable {
+    Unreadable { status: 415, code: "unsupported_content", message: message.to_owned() }
 }

@@ -1,5 +1,14 @@
+use sqlx::types::Json;
+use sqlx::types::uuid::Uuid;
+
+use super::page::END_OF_TIME;
+use super::statement::{TenantSql, tenant_sql};
+use super::values::{Count, OptionalCount, corrupt, parsed};
 use super::{Page, PageRequest, StoreError, TenantTx};
-use crate::domain::{Action, ApiKeyId, AuditEvent, AuditId, Category, Completion, Timestamp, WorkspaceId};
+use crate::domain::{
+    Action, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, OrgId, PolicyId, Timestamp,
+    WorkspaceId,
+};
 
 /// One line of the audit trail as the API shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +20,7 @@ pub struct AuditRow {
     pub seq: Option<i64>,
 }
 
-/// All given conditions hold.
+/// All given conditions hold; `from` is included, `to` is not.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     pub from: Option<Timestamp>,
@@ -46,20 +55,258 @@ pub struct TrafficStats {
     pub by_day: Vec<DayCount>,
 }
 
+/// The requests of the organization.
 pub struct AuditLogs<'t> {
     pub(super) tx: &'t mut TenantTx,
 }
 
+macro_rules! columns {
+    () => {
+        "id, org_id, workspace_id, api_key_id, occurred_at, node, source, method, path, dialect, upstream, model, user_id, \
+         client_ip, policy_id, policy_name, policy_version, action, direction, risk_score, pii_detected, \
+         injection_detected, escalated, categories, findings, coverage, error_code, completed_at, outcome, status, \
+         upstream_status, duration_us, overhead_us, ttfb_us, response_bytes, input_tokens, output_tokens, \
+         completion_error_code, seq"
+    };
+}
+pub(super) use columns as audit_columns;
+
 impl AuditLogs<'_> {
-    pub async fn find(&mut self, _id: AuditId) -> Result<Option<AuditRow>, StoreError> {
-        let _ = &self.tx;
-        todo!()
+    pub async fn find(&mut self, id: AuditId) -> Result<Option<AuditRow>, StoreError> {
+        const FIND: TenantSql = tenant_sql!("SELECT ", columns!(), " FROM audit_logs WHERE org_id = $1 AND id = $2");
+        let stored: Option<Stored> = self.tx.statement(FIND).bind(id).optional().await?;
+        stored.map(Stored::row).transpose()
     }
+
     /// Newest first.
-    pub async fn list(&mut self, _filter: &AuditFilter, _page: &PageRequest) -> Result<Page<AuditRow>, StoreError> {
-        todo!()
+    pub async fn list(&mut self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, StoreError> {
+        const LIST: TenantSql = tenant_sql!(
+            "SELECT ",
+            columns!(),
+            " FROM audit_logs
+            WHERE org_id = $1
+                AND (occurred_at, id) < ($2, $3)
+                AND occurred_at >= $4
+                AND occurred_at < $5
+                AND ($6 IS NULL OR workspace_id = $6)
+                AND ($7 IS NULL OR api_key_id = $7)
+                AND ($8 IS NULL OR user_id = $8)
+                AND ($9 IS NULL OR action = $9)
+                AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10)
+                AND risk_score >= $11
+            ORDER BY occurred_at DESC, id DESC
+            LIMIT $12"
+        );
+        let (before, id) = page.start::<(Timestamp, Uuid)>()?;
+        let epoch = Timestamp::from_micros(0);
+        // A JSON array of fixed words, in which the quotes make the word whole.
+        let category = filter.category.map(|category| format!("%\"{}\"%", category.as_str()));
+        let stored: Vec<Stored> = self
+            .tx
+            .statement(LIST)
+            .bind(before)
+            .bind(id)
+            .bind(filter.from.unwrap_or(epoch).clamp(epoch, END_OF_TIME))
+            .bind(filter.to.unwrap_or(END_OF_TIME).clamp(epoch, END_OF_TIME))
+            .bind(filter.workspace_id)
+            .bind(filter.api_key_id)
+            .bind(filter.user_id.as_deref())
+            .bind(filter.action.map(Action::as_str))
+            .bind(category)
+            .bind(i64::from(filter.min_risk_score.unwrap_or(0)))
+            .bind(page.rows())
+            .all()
+            .await?;
+        let rows = stored.into_iter().map(Stored::row).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.page(rows, |row| (row.event.occurred_at, row.event.id.uuid())))
     }
-    pub async fn stats(&mut self, _from: Timestamp) -> Result<TrafficStats, StoreError> {
-        todo!()
+
+    /// What happened since `from`; days are UTC, oldest first, without those on which nothing happened.
+    pub async fn stats(&mut self, from: Timestamp) -> Result<TrafficStats, StoreError> {
+        const TOTALS: TenantSql = tenant_sql!(
+            "SELECT
+                COUNT(*) AS requests,
+                COUNT(*) FILTER (WHERE action = 'block') AS blocked,
+                COUNT(*) FILTER (WHERE action = 'redact') AS redacted,
+                COUNT(*) FILTER (WHERE action = 'flag') AS flagged,
+                COUNT(*) FILTER (WHERE pii_detected) AS pii_detected,
+                COUNT(*) FILTER (WHERE injection_detected) AS injections_detected,
+                CAST(COALESCE(SUM(risk_score), 0) AS BIGINT) AS risk
+            FROM audit_logs
+            WHERE org_id = $1 AND occurred_at >= $2"
+        );
+        const DAYS_POSTGRES: TenantSql = tenant_sql!(
+            "SELECT to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block') AS blocked
+            FROM audit_logs
+            WHERE org_id = $1 AND occurred_at >= $2
+            GROUP BY day
+            ORDER BY day"
+        );
+        const DAYS_SQLITE: TenantSql = tenant_sql!(
+            "SELECT strftime('%Y-%m-%d', occurred_at / 1000000, 'unixepoch') AS day,
+                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block') AS blocked
+            FROM audit_logs
+            WHERE org_id = $1 AND occurred_at >= $2
+            GROUP BY day
+            ORDER BY day"
+        );
+        let from = from.clamp(Timestamp::from_micros(0), END_OF_TIME);
+        let totals: Totals = self.tx.statement(TOTALS).bind(from).one().await?;
+        let days = self.tx.tx.either(DAYS_POSTGRES, DAYS_SQLITE);
+        let by_day: Vec<Day> = self.tx.statement(days).bind(from).all().await?;
+        Ok(TrafficStats {
+            requests: totals.requests,
+            blocked: totals.blocked,
+            redacted: totals.redacted,
+            flagged: totals.flagged,
+            pii_detected: totals.pii_detected,
+            injections_detected: totals.injections_detected,
+            average_risk_score: mean(totals.risk, totals.requests),
+            by_day: by_day
+                .into_iter()
+                .map(|day| DayCount { day: day.day, requests: day.requests, blocked: day.blocked })
+                .collect(),
+        })
     }
 }
+
+#[expect(clippy::cast_precision_loss, reason = "a mean of scores; 2^52 requests are far away")]
+fn mean(sum: u64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum as f64 / count as f64 }
+}
+
+#[derive(sqlx::FromRow)]
+struct Totals {
+    #[sqlx(try_from = "Count")]
+    requests: u64,
+    #[sqlx(try_from = "Count")]
+    blocked: u64,
+    #[sqlx(try_from = "Count")]
+    redacted: u64,
+    #[sqlx(try_from = "Count")]
+    flagged: u64,
+    #[sqlx(try_from = "Count")]
+    pii_detected: u64,
+    #[sqlx(try_from = "Count")]
+    injections_detected: u64,
+    #[sqlx(try_from = "Count")]
+    risk: u64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Day {
+    day: String,
+    #[sqlx(try_from = "Count")]
+    requests: u64,
+    #[sqlx(try_from = "Count")]
+    blocked: u64,
+}
+
+/// A row as the table holds it.
+#[derive(sqlx::FromRow)]
+struct Stored {
+    id: AuditId,
+    org_id: Option<OrgId>,
+    workspace_id: Option<WorkspaceId>,
+    api_key_id: Option<ApiKeyId>,
+    occurred_at: Timestamp,
+    node: String,
+    source: String,
+    method: String,
+    path: String,
+    dialect: Option<String>,
+    upstream: Option<String>,
+    model: Option<String>,
+    user_id: Option<String>,
+    client_ip: Option<String>,
+    policy_id: Option<PolicyId>,
+    policy_name: Option<String>,
+    policy_version: Option<i64>,
+    action: String,
+    direction: String,
+    #[sqlx(try_from = "Count")]
+    risk_score: u8,
+    pii_detected: bool,
+    injection_detected: bool,
+    escalated: bool,
+    categories: Json<Vec<Category>>,
+    findings: Json<Vec<AuditFinding>>,
+    coverage: Json<Coverage>,
+    error_code: Option<String>,
+    completed_at: Option<Timestamp>,
+    outcome: Option<String>,
+    #[sqlx(try_from = "OptionalCount")]
+    status: Option<u16>,
+    #[sqlx(try_from = "OptionalCount")]
+    upstream_status: Option<u16>,
+    #[sqlx(try_from = "OptionalCount")]
+    duration_us: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    overhead_us: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    ttfb_us: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    response_bytes: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    input_tokens: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    output_tokens: Option<u64>,
+    completion_error_code: Option<String>,
+    seq: Option<i64>,
+}
+
+impl Stored {
+    fn row(self) -> Result<AuditRow, StoreError> {
+        let completion = match (self.completed_at, self.outcome, self.status) {
+            (None, ..) => None,
+            (Some(completed_at), Some(outcome), Some(status)) => Some(Completion {
+                id: self.id,
+                completed_at,
+                outcome: parsed(TABLE, "outcome", outcome)?,
+                status,
+                upstream_status: self.upstream_status,
+                duration_us: self.duration_us.unwrap_or(0),
+                overhead_us: self.overhead_us.unwrap_or(0),
+                ttfb_us: self.ttfb_us,
+                response_bytes: self.response_bytes.unwrap_or(0),
+                input_tokens: self.input_tokens,
+                output_tokens: self.output_tokens,
+                error_code: self.completion_error_code,
+            }),
+            _ => return Err(corrupt(TABLE, "completed_at", "set without an outcome and a status")),
+        };
+        let event = AuditEvent {
+            id: self.id,
+            org_id: self.org_id,
+            workspace_id: self.workspace_id,
+            api_key_id: self.api_key_id,
+            occurred_at: self.occurred_at,
+            node: self.node,
+            source: parsed(TABLE, "source", self.source)?,
+            method: self.method,
+            path: self.path,
+            dialect: self.dialect,
+            upstream: self.upstream,
+            model: self.model,
+            user_id: self.user_id,
+            client_ip: self.client_ip,
+            policy_id: self.policy_id,
+            policy_name: self.policy_name,
+            policy_version: self.policy_version,
+            action: parsed(TABLE, "action", self.action)?,
+            direction: parsed(TABLE, "direction", self.direction)?,
+            risk_score: self.risk_score,
+            pii_detected: self.pii_detected,
+            injection_detected: self.injection_detected,
+            escalated: self.escalated,
+            categories: self.categories.0,
+            findings: self.findings.0,
+            coverage: self.coverage.0,
+            error_code: self.error_code,
+        };
+        Ok(AuditRow { event, completion, seq: self.seq })
+    }
+}
+
+const TABLE: &str = "audit_logs";

@@ -4,31 +4,43 @@
 //! the store makes, when it resolves a credential. What is asked without one is in `unscoped.rs`.
 
 mod api_keys;
+mod audit_insert;
 mod audit_logs;
 mod change;
 mod engine;
+mod error;
+mod feed;
 pub mod migrate;
 mod organizations;
+mod page;
 mod policies;
+mod production;
 mod sessions;
+mod statement;
 mod unscoped;
 mod users;
+mod values;
 mod workspaces;
 
 use std::sync::Arc;
 
 use crate::config::DatabaseConfig;
-use crate::domain::{OrgId, SharedClock};
+use crate::domain::{OrgId, SharedClock, Timestamp};
 
-pub use api_keys::{ApiKeyRecord, KeyHash, NewApiKey};
-pub use audit_logs::{AuditFilter, AuditRow, DayCount, TrafficStats};
+use engine::{Inner, Mode, Tx};
+use statement::{Statement, TenantSql};
+
+pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
+pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
-pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Registered, Tier};
-pub use policies::{NewPolicy, PolicyRecord};
-pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
+pub use error::StoreError;
+pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
+pub use page::{Page, PageRequest};
+pub use policies::{NewPolicy, Policies, PolicyRecord};
+pub use sessions::{NewSession, RefreshOutcome, SessionRecord, TokenHash};
 pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey};
-pub use users::{NewUser, UserPatch, UserRecord};
-pub use workspaces::{NewWorkspace, WorkspacePatch, WorkspaceRecord};
+pub use users::{NewUser, UserPatch, UserRecord, Users};
+pub use workspaces::{NewWorkspace, WorkspacePatch, WorkspaceRecord, Workspaces};
 
 /// The right to see one organization's data. Only the store makes one, when it resolves a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,98 +69,68 @@ impl std::fmt::Debug for TenantScope {
     }
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A unique value is taken; names what: `email`, `workspace name` …
-    #[error("{0} is already in use")]
-    Conflict(&'static str),
-    /// The row changed since it was read (`If-Match`).
-    #[error("the row has changed since it was read")]
-    Stale,
-    /// The row refers to something that does not exist in this organization.
-    #[error("{0} does not exist")]
-    Missing(&'static str),
-    #[error("the database cannot be reached: {0}")]
-    Unavailable(String),
-    /// A row that this version cannot read.
-    #[error("{table}.{column}: {cause}")]
-    Corrupt { table: &'static str, column: &'static str, cause: String },
-    #[error("database: {0}")]
-    Database(String),
-}
-
-/// One page of a list, newest first unless said otherwise.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page<T> {
-    pub data: Vec<T>,
-    /// The opaque cursor of the next page, if there is one.
-    pub next_cursor: Option<String>,
-}
-
-/// Where a page starts and how long it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PageRequest {
-    /// 1 to 200.
-    pub limit: u32,
-    /// `next_cursor` of the page before; refused with [`StoreError::Missing`]`("cursor")` when it is not one.
-    pub cursor: Option<String>,
-}
-
 /// A handle on the database; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<engine::Inner>,
+    inner: Arc<Inner>,
 }
 
 /// A transaction inside one organization. Dropped without [`TenantTx::commit`], it is rolled back.
 pub struct TenantTx {
     scope: TenantScope,
+    tx: Tx,
+    inner: Arc<Inner>,
+    /// What caches must forget when this is committed.
+    changes: Vec<Change>,
 }
 
 impl Store {
-    /// Connects; does not migrate.
-    pub async fn connect(_config: &DatabaseConfig, _clock: SharedClock) -> Result<Self, StoreError> {
-        todo!()
+    /// Connects; does not migrate (but for a database in memory, which nobody else could).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database does not answer, [`StoreError::Database`] when the address is not one or,
+    /// on PostgreSQL, when the login cannot become the runtime role.
+    pub async fn connect(config: &DatabaseConfig, clock: SharedClock) -> Result<Self, StoreError> {
+        Ok(Self { inner: Arc::new(Inner::connect(config, clock).await?) })
     }
 
     /// `sqlite` or `postgresql`.
     #[must_use]
     pub fn engine_name(&self) -> &'static str {
-        todo!()
+        self.inner.engine_name()
     }
 
     /// Answers when the database does.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Why this database is not fit for production: a role that could bypass row-level security, unapplied migrations.
-    pub async fn production_faults(&self) -> Result<Vec<String>, StoreError> {
-        todo!()
+        let mut tx = self.inner.begin_bare().await?;
+        tx.statement("SELECT 1").execute().await?;
+        tx.commit().await
     }
 
     /// A read-only transaction.
-    pub async fn read(&self, _scope: TenantScope) -> Result<TenantTx, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn read(&self, scope: TenantScope) -> Result<TenantTx, StoreError> {
+        let tx = self.inner.begin(scope, Mode::Read).await?;
+        Ok(TenantTx { scope, tx, inner: Arc::clone(&self.inner), changes: Vec::new() })
     }
 
-    pub async fn write(&self, _scope: TenantScope) -> Result<TenantTx, StoreError> {
-        todo!()
+    /// A transaction that may write.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn write(&self, scope: TenantScope) -> Result<TenantTx, StoreError> {
+        let tx = self.inner.begin(scope, Mode::Write).await?;
+        Ok(TenantTx { scope, tx, inner: Arc::clone(&self.inner), changes: Vec::new() })
     }
 
-    /// Calls `listener` after every committed change, before `commit` returns on this node, and as soon as the
-    /// notification arrives on others. It must not block. [`Change::Everything`] when notifications may have been missed.
-    pub fn on_change(&self, _listener: impl Fn(&Change) + Send + Sync + 'static) {
-        todo!()
-    }
-
-    /// Listens for other nodes' changes until `stop` turns true; returns at once on SQLite.
-    pub async fn follow_changes(&self, _stop: tokio::sync::watch::Receiver<bool>) {
-        todo!()
-    }
-
+    /// Ends all connections; waits for those in use.
     pub async fn close(&self) {
-        todo!()
+        self.inner.close().await;
     }
 }
 
@@ -158,32 +140,50 @@ impl TenantTx {
         self.scope
     }
 
-    pub fn organization(&mut self) -> organizations::Organizations<'_> {
-        organizations::Organizations { tx: self }
+    pub fn organization(&mut self) -> Organizations<'_> {
+        Organizations { tx: self }
     }
 
-    pub fn users(&mut self) -> users::Users<'_> {
-        users::Users { tx: self }
+    pub fn users(&mut self) -> Users<'_> {
+        Users { tx: self }
     }
 
-    pub fn workspaces(&mut self) -> workspaces::Workspaces<'_> {
-        workspaces::Workspaces { tx: self }
+    pub fn workspaces(&mut self) -> Workspaces<'_> {
+        Workspaces { tx: self }
     }
 
-    pub fn api_keys(&mut self) -> api_keys::ApiKeys<'_> {
-        api_keys::ApiKeys { tx: self }
+    pub fn api_keys(&mut self) -> ApiKeys<'_> {
+        ApiKeys { tx: self }
     }
 
-    pub fn policies(&mut self) -> policies::Policies<'_> {
-        policies::Policies { tx: self }
+    pub fn policies(&mut self) -> Policies<'_> {
+        Policies { tx: self }
     }
 
-    pub fn audit_logs(&mut self) -> audit_logs::AuditLogs<'_> {
-        audit_logs::AuditLogs { tx: self }
+    pub fn audit_logs(&mut self) -> AuditLogs<'_> {
+        AuditLogs { tx: self }
     }
 
     /// Makes the changes durable, then tells this node's listeners and, on PostgreSQL, the other nodes.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: whether the changes were made is then unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
-        todo!()
+        feed::commit(self).await
+    }
+
+    /// A statement with the organization bound as `$1`.
+    fn statement(&mut self, sql: TenantSql) -> Statement<'_> {
+        self.tx.statement(sql.text()).bind(self.scope.org)
+    }
+
+    fn record(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 }

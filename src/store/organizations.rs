@@ -1,6 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, TenantScope, TenantTx};
+use sqlx::types::Json;
+
+use super::statement::{TenantSql, tenant_sql};
+use super::values::OptionalCount;
+use super::{Change, StoreError, TenantScope, TenantTx};
 use crate::domain::{OrgId, Timestamp, UserId, WorkspaceId};
 
 /// What an organization pays for; decides its default limits.
@@ -14,19 +18,25 @@ pub enum Tier {
     Enterprise,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct OrganizationRecord {
     pub id: OrgId,
     pub name: String,
     pub slug: String,
+    #[sqlx(rename = "subscription_tier", try_from = "String")]
     pub tier: Tier,
     pub is_active: bool,
     pub billing_email: Option<String>,
+    #[sqlx(try_from = "OptionalCount")]
     pub max_users: Option<u32>,
+    #[sqlx(try_from = "OptionalCount")]
     pub max_workspaces: Option<u32>,
+    #[sqlx(try_from = "OptionalCount")]
     pub max_api_keys: Option<u32>,
+    #[sqlx(try_from = "OptionalCount")]
     pub monthly_request_limit: Option<u64>,
     /// Free-form settings of the organization (`{}` by default).
+    #[sqlx(json)]
     pub settings: serde_json::Value,
     pub version: i64,
     pub created_at: Timestamp,
@@ -62,22 +72,63 @@ pub struct OrganizationPatch {
     pub settings: Option<serde_json::Value>,
 }
 
+/// The organization of the transaction.
 pub struct Organizations<'t> {
     pub(super) tx: &'t mut TenantTx,
 }
 
+macro_rules! columns {
+    () => {
+        "id, name, slug, subscription_tier, is_active, billing_email, max_users, max_workspaces, max_api_keys, \
+         monthly_request_limit, settings, version, created_at, updated_at, deleted_at"
+    };
+}
+
 impl Organizations<'_> {
+    /// # Errors
+    /// [`StoreError::Missing`]`("organization")`.
     pub async fn get(&mut self) -> Result<OrganizationRecord, StoreError> {
-        let _ = &self.tx;
-        todo!()
+        const GET: TenantSql = tenant_sql!("SELECT ", columns!(), " FROM organizations WHERE id = $1");
+        self.tx.statement(GET).optional().await?.ok_or(StoreError::Missing("organization"))
     }
+
     /// # Errors
     /// [`StoreError::Stale`] when `expected` is given and is not the row's version.
     pub async fn update(
         &mut self,
-        _patch: OrganizationPatch,
-        _expected: Option<i64>,
+        patch: OrganizationPatch,
+        expected: Option<i64>,
     ) -> Result<OrganizationRecord, StoreError> {
-        todo!()
+        const UPDATE: TenantSql = tenant_sql!(
+            "UPDATE organizations
+            SET name = COALESCE($2, name),
+                billing_email = CASE WHEN $3 THEN $4 ELSE billing_email END,
+                settings = COALESCE($5, settings),
+                version = version + 1,
+                updated_at = $6
+            WHERE id = $1
+                AND ($7 IS NULL OR version = $7)
+            RETURNING ",
+            columns!()
+        );
+        let now = self.tx.now();
+        let updated = self
+            .tx
+            .statement(UPDATE)
+            .bind(patch.name)
+            .bind(patch.billing_email.is_some())
+            .bind(patch.billing_email.flatten())
+            .bind(patch.settings.map(Json))
+            .bind(now)
+            .bind(expected)
+            .optional()
+            .await?;
+        let Some(updated) = updated else {
+            self.get().await?;
+            return Err(StoreError::Stale);
+        };
+        let org = self.tx.scope().org_id();
+        self.tx.record(Change::Organization { org });
+        Ok(updated)
     }
 }

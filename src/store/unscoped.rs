@@ -1,6 +1,19 @@
 //! Every statement that runs outside one organization: resolving credentials, loading policies, shipping audit rows.
 
-use super::{AuditRow, KeyHash, NewOrganization, Registered, Store, StoreError, TenantScope, UserRecord};
+use std::sync::Arc;
+
+use sqlx::types::Json;
+
+use super::engine::{Mode, Tx};
+use super::error::taken;
+use super::statement::{TenantSql, tenant_sql};
+use super::users::{email_key, user_columns};
+use super::values::OptionalCount;
+use super::workspaces::{distinct, slug};
+use super::{
+    AuditRow, KeyHash, NewOrganization, NewUser, NewWorkspace, Registered, Store, StoreError, TenantScope, TenantTx,
+    UserRecord, audit_insert,
+};
 use crate::domain::{ApiKeyId, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceId};
 
 /// An API key that exists, with everything its validity hangs on; the caller judges it against the clock.
@@ -31,59 +44,293 @@ pub struct LoginAccount {
 }
 
 /// The policy that a workspace is under.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct EffectivePolicy {
     pub id: PolicyId,
     pub root_id: PolicyId,
     pub name: String,
     pub version: i64,
+    #[sqlx(json)]
     pub document: serde_json::Value,
 }
 
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    org_id: OrgId,
+    id: ApiKeyId,
+    workspace_id: WorkspaceId,
+    scopes: Json<Vec<String>>,
+    #[sqlx(try_from = "OptionalCount")]
+    rate_limit_per_minute: Option<u32>,
+    expires_at: Option<Timestamp>,
+    key_active: bool,
+    workspace_active: bool,
+    org_active: bool,
+    config: Json<serde_json::Value>,
+}
+
+#[derive(sqlx::FromRow)]
+struct LoginRow {
+    org_id: OrgId,
+    id: UserId,
+    password_hash: String,
+    active: bool,
+    must_change_password: bool,
+}
+
 impl Store {
-    pub async fn resolve_api_key(&self, _hash: &KeyHash) -> Result<Option<ResolvedKey>, StoreError> {
-        todo!()
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn resolve_api_key(&self, hash: &KeyHash) -> Result<Option<ResolvedKey>, StoreError> {
+        const RESOLVE: &str = "
+            SELECT k.org_id, k.id, k.workspace_id, k.scopes, k.rate_limit_per_minute, k.expires_at,
+                k.is_active AND k.revoked_at IS NULL AS key_active,
+                w.is_active AND w.deleted_at IS NULL AS workspace_active,
+                o.is_active AND o.deleted_at IS NULL AS org_active,
+                w.config
+            FROM api_keys k
+            JOIN workspaces w ON w.org_id = k.org_id AND w.id = k.workspace_id
+            JOIN organizations o ON o.id = k.org_id
+            WHERE k.key_hash = $1";
+        let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
+        let row: Option<KeyRow> = tx.statement(RESOLVE).bind(*hash).optional().await?;
+        tx.commit().await?;
+        Ok(row.map(|row| ResolvedKey {
+            scope: TenantScope { org: row.org_id },
+            key_id: row.id,
+            workspace_id: row.workspace_id,
+            scopes: row.scopes.0,
+            rate_limit_per_minute: row.rate_limit_per_minute,
+            expires_at: row.expires_at,
+            key_active: row.key_active,
+            workspace_active: row.workspace_active,
+            org_active: row.org_active,
+            reveal: row.config.get("reveal").and_then(serde_json::Value::as_bool).unwrap_or(false),
+        }))
     }
-    /// Remembers when keys were last used; called in batches by a background task.
-    pub async fn touch_api_keys(&self, _used: &[(ApiKeyId, OrgId, Timestamp)]) -> Result<(), StoreError> {
-        todo!()
+
+    /// Remembers when keys were last used; called in batches by a background task. A later use is never overwritten.
+    /// One transaction for each organization.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn touch_api_keys(&self, used: &[(ApiKeyId, OrgId, Timestamp)]) -> Result<(), StoreError> {
+        const TOUCH: TenantSql = tenant_sql!(
+            "UPDATE api_keys
+            SET last_used_at = $3
+            WHERE org_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < $3)"
+        );
+        let mut used = used.to_vec();
+        // In the same order on every node, so that two of them cannot wait for each other.
+        used.sort_unstable_by_key(|(key, org, _)| (*org, *key));
+        for keys in used.chunk_by(|(_, left, _), (_, right, _)| left == right) {
+            let Some((_, org, _)) = keys.first() else { continue };
+            let mut tx = self.write(TenantScope { org: *org }).await?;
+            for (key, _, at) in keys {
+                tx.statement(TOUCH).bind(*key).bind(*at).execute().await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
     }
-    /// Addresses are compared without case.
-    pub async fn find_login(&self, _email: &str) -> Result<Option<LoginAccount>, StoreError> {
-        todo!()
+
+    /// Addresses are compared without case. None also for people who have no password.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn find_login(&self, email: &str) -> Result<Option<LoginAccount>, StoreError> {
+        const LOGIN: &str = "
+            SELECT u.org_id, u.id, u.password_hash, u.is_active AND o.is_active AS active, u.must_change_password
+            FROM users u
+            JOIN organizations o ON o.id = u.org_id
+            WHERE u.email_key = $1
+                AND u.password_hash IS NOT NULL
+                AND u.deleted_at IS NULL
+                AND o.deleted_at IS NULL";
+        let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
+        let row: Option<LoginRow> = tx.statement(LOGIN).bind(email_key(email)).optional().await?;
+        tx.commit().await?;
+        Ok(row.map(|row| LoginAccount {
+            scope: TenantScope { org: row.org_id },
+            user_id: row.id,
+            password_hash: Secret::new(row.password_hash),
+            active: row.active,
+            must_change_password: row.must_change_password,
+        }))
     }
+
     /// A live session of an active person of an active organization, by the ids in an access token.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     pub async fn resolve_session(
         &self,
-        _session: SessionId,
-        _user: UserId,
+        session: SessionId,
+        user: UserId,
     ) -> Result<Option<(TenantScope, UserRecord)>, StoreError> {
-        todo!()
+        const RESOLVE: &str = concat!(
+            "SELECT ",
+            user_columns!("u."),
+            " FROM sessions s
+            JOIN users u ON u.org_id = s.org_id AND u.id = s.user_id
+            JOIN organizations o ON o.id = s.org_id
+            WHERE s.id = $1
+                AND s.user_id = $2
+                AND s.revoked_at IS NULL
+                AND s.expires_at > $3
+                AND u.is_active
+                AND u.deleted_at IS NULL
+                AND o.is_active
+                AND o.deleted_at IS NULL"
+        );
+        let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
+        let now = self.inner.clock.now();
+        let person: Option<UserRecord> = tx.statement(RESOLVE).bind(session).bind(user).bind(now).optional().await?;
+        tx.commit().await?;
+        Ok(person.map(|person| (TenantScope { org: person.org_id }, person)))
     }
+
+    /// Makes an organization, its owner and its first workspace.
+    ///
     /// # Errors
     /// [`StoreError::Conflict`]`("email")`.
-    pub async fn register(&self, _organization: NewOrganization) -> Result<Registered, StoreError> {
-        todo!()
+    pub async fn register(&self, organization: NewOrganization) -> Result<Registered, StoreError> {
+        const TAKEN: &str = "SELECT COUNT(*) FROM organizations WHERE slug = $1 AND deleted_at IS NULL";
+        const INSERT: TenantSql = tenant_sql!(
+            "INSERT INTO organizations (id, name, slug, settings, created_at, updated_at)
+            SELECT org_id, $2, $3, $4, $5, $5
+            FROM (SELECT $1 AS org_id) AS new"
+        );
+        let made = (OrgId::new(), UserId::new(), WorkspaceId::new());
+        let (org_id, user_id, workspace_id) = made;
+        let scope = TenantScope { org: org_id };
+        let empty = || Json(serde_json::json!({}));
+        let mut slug = slug(&organization.name);
+
+        let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
+        let (taken_slugs,): (i64,) = tx.statement(TAKEN).bind(slug.as_str()).one().await?;
+        if taken_slugs > 0 {
+            slug = distinct(&slug, org_id.uuid());
+        }
+        let mut tx = self.enter(tx, scope).await?;
+        let now = tx.now();
+        tx.statement(INSERT)
+            .bind(organization.name)
+            .bind(slug)
+            .bind(empty())
+            .bind(now)
+            .execute()
+            .await
+            .map_err(taken("organization name"))?;
+        tx.users()
+            .insert(NewUser {
+                id: user_id,
+                email: organization.owner_email,
+                full_name: organization.owner_full_name,
+                role: "owner".to_owned(),
+                permissions: Vec::new(),
+                password_hash: organization.owner_password_hash,
+                must_change_password: false,
+                invited_by: None,
+            })
+            .await?;
+        tx.workspaces()
+            .insert(NewWorkspace {
+                id: workspace_id,
+                name: organization.workspace_name,
+                description: None,
+                environment: "production".to_owned(),
+                policy_id: None,
+                config: empty().0,
+            })
+            .await?;
+        tx.commit().await?;
+        Ok(Registered { scope, org_id, user_id, workspace_id })
     }
-    /// The scope of an organization, for the command line of whoever runs Sentinel: by slug, name or id.
-    pub async fn operator_scope(&self, _organization: &str) -> Result<Option<TenantScope>, StoreError> {
-        todo!()
+
+    /// The scope of an organization, for the command line of whoever runs Sentinel: by id, slug or name, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when several organizations have that name.
+    pub async fn operator_scope(&self, organization: &str) -> Result<Option<TenantScope>, StoreError> {
+        const FIND: &str = "
+            SELECT id, CASE WHEN id = $1 THEN 0 WHEN slug = $2 THEN 1 ELSE 2 END AS rank
+            FROM organizations
+            WHERE (id = $1 OR slug = $2 OR name = $2) AND deleted_at IS NULL
+            ORDER BY rank
+            LIMIT 2";
+        let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
+        let id = organization.parse::<OrgId>().ok();
+        let found: Vec<Named> = tx.statement(FIND).bind(id).bind(organization).all().await?;
+        tx.commit().await?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [first, second] if first.rank == second.rank => {
+                Err(StoreError::Database("several organizations have that name: give the slug or the id".to_owned()))
+            }
+            [first, ..] => Ok(Some(TenantScope { org: first.id })),
+        }
     }
-    /// The scope of a user's organization, after a log-in has been checked.
-    pub async fn record_login(&self, _user: UserId, _org: OrgId) -> Result<(), StoreError> {
-        todo!()
+
+    /// Remembers a log-in that has been checked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn record_login(&self, user: UserId, org: OrgId) -> Result<(), StoreError> {
+        const RECORD: TenantSql = tenant_sql!("UPDATE users SET last_login_at = $3 WHERE org_id = $1 AND id = $2");
+        let mut tx = self.write(TenantScope { org }).await?;
+        let now = tx.now();
+        tx.statement(RECORD).bind(user).bind(now).execute().await?;
+        tx.commit().await
     }
+
     /// None: the workspace is under the preset `balanced`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     pub async fn effective_policy(
         &self,
-        _workspace: WorkspaceId,
-        _scope: TenantScope,
+        workspace: WorkspaceId,
+        scope: TenantScope,
     ) -> Result<Option<EffectivePolicy>, StoreError> {
-        todo!()
+        const EFFECTIVE: TenantSql = tenant_sql!(
+            "SELECT p.id, p.root_id, p.name, p.version, p.document
+            FROM workspaces w
+            JOIN policies p ON p.org_id = w.org_id
+                AND p.is_active
+                AND p.deleted_at IS NULL
+                AND (p.root_id = w.policy_id OR (w.policy_id IS NULL AND p.is_default))
+            WHERE w.org_id = $1 AND w.id = $2 AND w.deleted_at IS NULL"
+        );
+        let mut tx = self.read(scope).await?;
+        let policy = tx.statement(EFFECTIVE).bind(workspace).optional().await?;
+        tx.commit().await?;
+        Ok(policy)
     }
+
     /// Writes audit rows in one transaction. Idempotent on the event's id: a row that is there is completed, never doubled,
     /// and a completion is never taken back.
-    pub async fn ship_audit(&self, _rows: &[AuditRow]) -> Result<(), StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: try again, with the same rows or more.
+    pub async fn ship_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
+        audit_insert::insert(&mut tx, rows).await?;
+        tx.commit().await
     }
+
+    /// Goes on inside one organization with a transaction that was begun outside.
+    pub(super) async fn enter(&self, mut tx: Tx, scope: TenantScope) -> Result<TenantTx, StoreError> {
+        tx.enter(scope).await?;
+        Ok(TenantTx { scope, tx, inner: Arc::clone(&self.inner), changes: Vec::new() })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Named {
+    id: OrgId,
+    rank: i32,
 }

@@ -1,7 +1,12 @@
-use super::{Page, PageRequest, StoreError, TenantTx};
+use sqlx::types::Json;
+use sqlx::types::uuid::Uuid;
+
+use super::error::taken;
+use super::statement::{TenantSql, tenant_sql};
+use super::{Change, Page, PageRequest, StoreError, TenantTx};
 use crate::domain::{OrgId, Timestamp, UserId};
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct UserRecord {
     pub id: UserId,
     pub org_id: OrgId,
@@ -10,6 +15,7 @@ pub struct UserRecord {
     /// `owner`, `admin`, `member`, `viewer`, `auditor`; `authn::Role` reads it.
     pub role: String,
     /// Granular grants beyond the role: `policies:write` …
+    #[sqlx(json)]
     pub permissions: Vec<String>,
     pub is_active: bool,
     pub mfa_enabled: bool,
@@ -42,39 +48,218 @@ pub struct UserPatch {
     pub is_active: Option<bool>,
 }
 
+/// The people of the organization.
 pub struct Users<'t> {
     pub(super) tx: &'t mut TenantTx,
 }
 
+macro_rules! user_columns {
+    ($table:literal) => {
+        concat!(
+            $table,
+            "id, ",
+            $table,
+            "org_id, ",
+            $table,
+            "email, ",
+            $table,
+            "full_name, ",
+            $table,
+            "role, ",
+            $table,
+            "permissions, ",
+            $table,
+            "is_active, ",
+            $table,
+            "mfa_enabled, ",
+            $table,
+            "sso_provider, ",
+            $table,
+            "must_change_password, ",
+            $table,
+            "last_login_at, ",
+            $table,
+            "version, ",
+            $table,
+            "created_at, ",
+            $table,
+            "updated_at"
+        )
+    };
+}
+pub(super) use user_columns;
+
+/// How addresses are compared. Not SQL's `lower`, on whose alphabet the engines differ.
+pub(super) fn email_key(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// The statement of [`Users::insert`], which registration uses too.
+pub(super) const INSERT: TenantSql = tenant_sql!(
+    "INSERT INTO users (
+        org_id, id, email, email_key, full_name, role, permissions, password_hash, must_change_password, invited_by,
+        password_changed_at, created_at, updated_at
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $11)
+    RETURNING ",
+    user_columns!("")
+);
+
 impl Users<'_> {
     /// # Errors
     /// [`StoreError::Conflict`]`("email")` when the address has an account (addresses are unique over all organizations).
-    pub async fn insert(&mut self, _user: NewUser) -> Result<UserRecord, StoreError> {
-        let _ = &self.tx;
-        todo!()
+    pub async fn insert(&mut self, user: NewUser) -> Result<UserRecord, StoreError> {
+        let now = self.tx.now();
+        self.tx
+            .statement(INSERT)
+            .bind(user.id)
+            .bind(user.email.trim())
+            .bind(email_key(&user.email))
+            .bind(user.full_name)
+            .bind(user.role)
+            .bind(Json(user.permissions))
+            .bind(user.password_hash)
+            .bind(user.must_change_password)
+            .bind(user.invited_by)
+            .bind(now)
+            .one()
+            .await
+            .map_err(taken("email"))
     }
-    pub async fn find(&mut self, _id: UserId) -> Result<Option<UserRecord>, StoreError> {
-        todo!()
+
+    pub async fn find(&mut self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
+        const FIND: TenantSql = tenant_sql!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM users WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL"
+        );
+        Ok(self.tx.statement(FIND).bind(id).optional().await?)
     }
-    pub async fn list(&mut self, _page: &PageRequest) -> Result<Page<UserRecord>, StoreError> {
-        todo!()
+
+    pub async fn list(&mut self, page: &PageRequest) -> Result<Page<UserRecord>, StoreError> {
+        const LIST: TenantSql = tenant_sql!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM users
+            WHERE org_id = $1 AND id < $2 AND deleted_at IS NULL
+            ORDER BY id DESC
+            LIMIT $3"
+        );
+        let rows = self.tx.statement(LIST).bind(page.start::<Uuid>()?).bind(page.rows()).all().await?;
+        Ok(page.page(rows, |user: &UserRecord| user.id.uuid()))
     }
+
+    /// Deactivating a person also ends the person's sessions.
+    ///
     /// # Errors
     /// [`StoreError::Conflict`]`("last owner")` when the patch would leave the organization without an active owner.
-    pub async fn update(&mut self, _id: UserId, _patch: UserPatch) -> Result<Option<UserRecord>, StoreError> {
-        todo!()
+    pub async fn update(&mut self, id: UserId, patch: UserPatch) -> Result<Option<UserRecord>, StoreError> {
+        const UPDATE: TenantSql = tenant_sql!(
+            "UPDATE users
+            SET full_name = COALESCE($3, full_name),
+                role = COALESCE($4, role),
+                permissions = COALESCE($5, permissions),
+                is_active = COALESCE($6, is_active),
+                deactivated_at = CASE WHEN $6 THEN NULL WHEN is_active AND NOT $6 THEN $7 ELSE deactivated_at END,
+                version = version + 1,
+                updated_at = $7
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL
+            RETURNING ",
+            user_columns!("")
+        );
+        let deactivates = patch.is_active == Some(false);
+        if deactivates || patch.role.as_deref().is_some_and(|role| role != "owner") {
+            self.keep_an_owner(id).await?;
+        }
+        let now = self.tx.now();
+        let updated = self
+            .tx
+            .statement(UPDATE)
+            .bind(id)
+            .bind(patch.full_name)
+            .bind(patch.role)
+            .bind(patch.permissions.map(Json))
+            .bind(patch.is_active)
+            .bind(now)
+            .optional()
+            .await?;
+        if updated.is_some() {
+            if deactivates {
+                self.end_sessions(id).await?;
+            }
+            self.standing_changed();
+        }
+        Ok(updated)
     }
+
     /// Soft delete; ends the person's sessions. False when there is no such user.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]`("last owner")`.
-    pub async fn remove(&mut self, _id: UserId) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn remove(&mut self, id: UserId) -> Result<bool, StoreError> {
+        const REMOVE: TenantSql = tenant_sql!(
+            "UPDATE users
+            SET deleted_at = $3, deactivated_at = COALESCE(deactivated_at, $3), is_active = FALSE,
+                version = version + 1, updated_at = $3
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL"
+        );
+        self.keep_an_owner(id).await?;
+        let now = self.tx.now();
+        let removed = self.tx.statement(REMOVE).bind(id).bind(now).execute().await? == 1;
+        if removed {
+            self.end_sessions(id).await?;
+            self.standing_changed();
+        }
+        Ok(removed)
     }
-    pub async fn set_password(&mut self, _id: UserId, _hash: &str, _must_change: bool) -> Result<bool, StoreError> {
-        todo!()
+
+    /// False when there is no such user. The person's sessions go on.
+    pub async fn set_password(&mut self, id: UserId, hash: &str, must_change: bool) -> Result<bool, StoreError> {
+        const SET: TenantSql = tenant_sql!(
+            "UPDATE users
+            SET password_hash = $3, must_change_password = $4, password_changed_at = $5,
+                version = version + 1, updated_at = $5
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL"
+        );
+        let now = self.tx.now();
+        let set = self.tx.statement(SET).bind(id).bind(hash).bind(must_change).bind(now).execute().await? == 1;
+        if set {
+            self.standing_changed();
+        }
+        Ok(set)
     }
+
     pub async fn count(&mut self) -> Result<u64, StoreError> {
-        todo!()
+        const COUNT: TenantSql = tenant_sql!("SELECT COUNT(*) FROM users WHERE org_id = $1 AND deleted_at IS NULL");
+        let (count,): (i64,) = self.tx.statement(COUNT).one().await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Refuses to touch the only active owner. Two owners who remove each other at once are let in one after the other.
+    async fn keep_an_owner(&mut self, id: UserId) -> Result<(), StoreError> {
+        const OWNERS: TenantSql = tenant_sql!(
+            "SELECT
+                COUNT(*) FILTER (WHERE id = $2),
+                COUNT(*) FILTER (WHERE id <> $2)
+            FROM users
+            WHERE org_id = $1 AND role = 'owner' AND is_active AND deleted_at IS NULL"
+        );
+        let scope = self.tx.scope();
+        self.tx.tx.serialize(scope).await?;
+        let (this, others): (i64, i64) = self.tx.statement(OWNERS).bind(id).one().await?;
+        if this > 0 && others == 0 { Err(StoreError::Conflict("last owner")) } else { Ok(()) }
+    }
+
+    async fn end_sessions(&mut self, id: UserId) -> Result<(), StoreError> {
+        const END: TenantSql = tenant_sql!(
+            "UPDATE sessions SET revoked_at = $3 WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL"
+        );
+        let now = self.tx.now();
+        self.tx.statement(END).bind(id).bind(now).execute().await?;
+        Ok(())
+    }
+
+    fn standing_changed(&mut self) {
+        let org = self.tx.scope().org_id();
+        self.tx.record(Change::Organization { org });
     }
 }

@@ -5,6 +5,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::domain::{AuditFinding, Detector, Direction};
+
 /// 50 µs to 250 ms: what an inspection may take.
 const SCAN_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
@@ -147,6 +149,22 @@ impl Metrics {
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
+    }
+
+    /// Counts findings in `detections`, by detector, category and direction.
+    pub fn count_detections(&self, findings: &[AuditFinding]) {
+        for finding in findings {
+            let detector = match finding.detector {
+                Detector::Pii => "pii",
+                Detector::Secrets => "secrets",
+                Detector::Injection => "injection",
+            };
+            let direction = match finding.direction {
+                Direction::Input => "input",
+                Direction::Output => "output",
+            };
+            self.detections.with_label_values(&[detector, finding.category.as_str(), direction]).inc();
+        }
     }
 
     /// The text exposition format.

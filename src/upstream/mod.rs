@@ -1,10 +1,20 @@
 //! Stage 7: where it goes. The route table (path → dialect and upstream) and the addresses of upstreams.
 
+mod address;
+mod path;
+mod table;
+mod url;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::domain::Dialect;
+
+pub use path::is_strict;
+
+use address::Addresses;
+use table::Row;
 
 /// Where a path leads.
 #[derive(Clone, Debug)]
@@ -20,12 +30,20 @@ pub struct Route {
 /// One configured upstream.
 #[derive(Debug)]
 pub struct Upstream {
+    /// Its place among [`Upstreams::all`].
+    pub index: usize,
     pub name: String,
     pub dialect: Dialect,
     pub tls: bool,
+    /// A name, or an IP address without brackets.
     pub host: String,
     pub port: u16,
+    /// What a `Host` header says: the port only where it is not the scheme's own, an IPv6 address in brackets.
+    pub authority: String,
+    /// The path of the configured url, without a slash at its end.
+    pub prefix: String,
     pub config: crate::config::UpstreamConfig,
+    addresses: Addresses,
 }
 
 /// Why a request leads nowhere; `dialect` is the best guess for the shape of the answer.
@@ -37,32 +55,182 @@ pub enum NoRoute {
     Method { dialect: Dialect, allow: &'static str },
 }
 
+/// A route of the operator's.
+#[derive(Debug)]
+struct Configured {
+    path: String,
+    /// `path` ended in `*`.
+    prefix: bool,
+    upstream: Arc<Upstream>,
+}
+
+/// First segments that no upstream may be named after: the built-in table and Sentinel's own paths use them.
+const RESERVED: [&str; 8] = ["v1", "v1beta", "model", "api", "process", "health", "metrics", "w"];
+/// Methods of routes whose paths Sentinel knows nothing about.
+const ANY_METHOD: &str = "GET, POST, PUT, PATCH, DELETE";
+const CONFIGURED_LABEL: &str = "configured";
+const NAMED_LABEL: &str = "/{upstream}/*";
+
 /// The compiled routes and upstreams.
-pub struct Upstreams {}
+#[derive(Debug)]
+pub struct Upstreams {
+    all: Vec<Arc<Upstream>>,
+    configured: Vec<Configured>,
+    /// Rows of the built-in table whose upstream is configured.
+    table: Vec<(&'static Row, Arc<Upstream>)>,
+}
 
 impl Upstreams {
     /// # Errors
     /// Every fault of `upstreams` and `routes`, with the path of its key.
-    pub fn new(_config: &Config) -> Result<Arc<Self>, Vec<String>> {
-        todo!()
+    pub fn new(config: &Config) -> Result<Arc<Self>, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut all: Vec<Arc<Upstream>> = Vec::with_capacity(config.upstreams.len());
+        for (name, upstream) in &config.upstreams {
+            if RESERVED.contains(&name.as_str()) {
+                faults.push(format!("upstreams.{name}: the name is reserved for the gateway's own paths"));
+            } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+                faults.push(format!("upstreams.{name}: a name is made of letters, digits, `-` and `_`"));
+            }
+            if let Some(file) = upstream.ca_file.as_ref().filter(|file| !file.is_file()) {
+                faults.push(format!("upstreams.{name}.ca_file: {} is not a file", file.display()));
+            }
+            match url::parse(&upstream.url) {
+                Ok(url) => all.push(Arc::new(Upstream {
+                    index: all.len(),
+                    name: name.clone(),
+                    dialect: upstream.dialect,
+                    tls: url.tls,
+                    addresses: Addresses::of(&url.host, url.port),
+                    authority: url.authority(),
+                    host: url.host,
+                    port: url.port,
+                    prefix: url.prefix,
+                    config: upstream.clone(),
+                })),
+                Err(fault) => faults.push(format!("upstreams.{name}.url: {fault}")),
+            }
+        }
+        let by_name = |name: &str| all.iter().find(|upstream| upstream.name == name).cloned();
+
+        let mut configured = Vec::with_capacity(config.routes.len());
+        for (index, route) in config.routes.iter().enumerate() {
+            let (path, prefix) = route.path.strip_suffix('*').map_or((route.path.as_str(), false), |path| (path, true));
+            let whole = if prefix { format!("{path}x") } else { path.to_owned() };
+            if !is_strict(whole.as_bytes()) {
+                faults.push(format!(
+                    "routes[{index}].path: `{}` is not a plain path, with `*` at most at its end",
+                    route.path
+                ));
+            } else if matches!(path, "/process" | "/health") {
+                faults.push(format!("routes[{index}].path: `{path}` is answered by the gateway itself"));
+            }
+            match by_name(&route.upstream) {
+                Some(upstream) => configured.push(Configured { path: path.to_owned(), prefix, upstream }),
+                None if config.upstreams.contains_key(&route.upstream) => {}
+                None => faults.push(format!("routes[{index}].upstream: there is no upstream `{}`", route.upstream)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let table = table::ROWS.iter().filter_map(|row| Some((row, by_name(row.upstream)?))).collect();
+        Ok(Arc::new(Self { all, configured, table }))
+    }
+
+    /// Every upstream, in the order of [`Upstream::index`].
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Upstream>] {
+        &self.all
     }
 
     /// `anthropic` says whether the request has an `anthropic-version` header.
     ///
     /// # Errors
     /// [`NoRoute`]: nothing is proxied blindly.
-    pub fn route(&self, _method: &http::Method, _path: &str, _anthropic: bool) -> Result<Route, NoRoute> {
-        todo!()
+    pub fn route(&self, method: &http::Method, path: &str, anthropic: bool) -> Result<Route, NoRoute> {
+        if !is_strict(path.as_bytes()) {
+            return Err(NoRoute::UnknownPath { dialect: guess(path, anthropic) });
+        }
+        let checked = |allow: &'static str, upstream: &Arc<Upstream>, rest: &str, label: &'static str| {
+            if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+                return Err(NoRoute::Method { dialect: upstream.dialect, allow });
+            }
+            Ok(Route {
+                dialect: upstream.dialect,
+                upstream: upstream.clone(),
+                path: [upstream.prefix.as_str(), rest].concat(),
+                label,
+            })
+        };
+        for route in &self.configured {
+            if if route.prefix { path.starts_with(&route.path) } else { path == route.path } {
+                return checked(ANY_METHOD, &route.upstream, path, CONFIGURED_LABEL);
+            }
+        }
+        for (row, upstream) in &self.table {
+            if row.matches(path, anthropic) {
+                return checked(row.allow, upstream, path, row.pattern);
+            }
+        }
+        // `is_strict` has seen to it that there is a leading slash.
+        let named = path.get(1..).and_then(|path| path.find('/').map(|slash| path.split_at(slash)));
+        if let Some((upstream, rest)) =
+            named.and_then(|(name, rest)| Some((self.all.iter().find(|upstream| upstream.name == name)?, rest)))
+            // What is said over a WebSocket cannot be inspected yet.
+            && !rest.starts_with("/v1/realtime")
+        {
+            return checked(ANY_METHOD, upstream, rest, NAMED_LABEL);
+        }
+        Err(NoRoute::UnknownPath { dialect: guess(path, anthropic) })
     }
 
     /// An address of the upstream from the last resolution; never waits, never panics.
     #[must_use]
-    pub fn address(&self, _upstream: &Upstream) -> Option<SocketAddr> {
-        todo!()
+    pub fn address(&self, upstream: &Upstream) -> Option<SocketAddr> {
+        upstream.addresses.next()
     }
 
-    /// Resolves names now and then again, until `stop` turns true.
-    pub async fn keep_resolved(self: Arc<Self>, _stop: tokio::sync::watch::Receiver<bool>) {
-        todo!()
+    /// Resolves every name once, all at the same time; returns within [`address::LOOKUP`]. Meant to be awaited before
+    /// listening, so that the first requests find addresses.
+    pub async fn resolve(&self) {
+        futures_util::future::join_all(self.all.iter().map(|upstream| upstream.addresses.resolve(&upstream.name)))
+            .await;
+    }
+
+    /// Resolves names now and then again, until `stop` turns true. The last good addresses stay while a name cannot be
+    /// resolved; one that never could be is tried more often.
+    pub async fn keep_resolved(self: Arc<Self>, mut stop: tokio::sync::watch::Receiver<bool>) {
+        loop {
+            self.resolve().await;
+            let complete = self.all.iter().all(|upstream| upstream.addresses.next().is_some());
+            let pause = if complete { address::REFRESH } else { address::RETRY };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                stopped = stop.wait_for(|stop| *stop) => {
+                    // An error means that the sender is gone, which ends this as well.
+                    let _ = stopped;
+                    return;
+                }
+            }
+        }
     }
 }
+
+/// The dialect in whose shape an unknown path is answered.
+fn guess(path: &str, anthropic: bool) -> Dialect {
+    if anthropic || path.starts_with("/v1/messages") || path.starts_with("/anthropic/") {
+        Dialect::Anthropic
+    } else if path.starts_with("/v1beta/") || path.starts_with("/gemini/") {
+        Dialect::Gemini
+    } else if path.starts_with("/model/") || path.starts_with("/bedrock/") {
+        Dialect::Bedrock
+    } else if path.starts_with("/api/") || path.starts_with("/ollama/") {
+        Dialect::Ollama
+    } else {
+        Dialect::Openai
+    }
+}
+
+#[cfg(test)]
+mod tests;

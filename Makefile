@@ -1,0 +1,32 @@
+# Two commands matter: `make run` and `make test`. The rest is for whoever works on Sentinel.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: run test lint bench tools openapi
+
+# Builds in the dev profile (short build, hot crates optimised) and starts everything on loopback.
+run: tools
+	$(CARGO) build --bin sentinel
+	$(CARGO) run --quiet --bin sentinel -- dev $(ARGS)
+
+# Brings what the tests need, starts a throwaway PostgreSQL on a unix socket, runs everything, cleans up.
+test: tools
+	tests/run.sh
+
+lint: tools
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# Figures and method: benches/README.md.
+bench: tools
+	$(CARGO) bench
+
+openapi: tools
+	$(CARGO) run --quiet --bin sentinel -- openapi > admin/openapi.json
+
+# pingora's compression is built with cmake.
+tools:
+	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install it with rustup" >&2; exit 1; }
+	@command -v cc >/dev/null || tests/debian.sh gcc libc6-dev
+	@command -v cmake >/dev/null || tests/debian.sh cmake

@@ -1,0 +1,4 @@
+DROP TABLE invitations;
+DROP TABLE recovery_codes;
+DROP TABLE refresh_tokens;
+DROP TABLE sessions;

@@ -1,0 +1,85 @@
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::options::ConfigOptions;
+use super::{Outcome, block_on};
+use crate::config::{Config, Environment};
+use crate::server::{Only, Options, Sentinel};
+use crate::telemetry;
+
+/// Run Sentinel: SIGTERM or SIGINT drains and stops it, a second one ends it at once
+#[derive(clap::Args)]
+#[command(after_help = "Example: SENTINEL_CONFIG=/etc/sentinel.yaml DATABASE_URL_FILE=/run/secrets/db sentinel serve")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigOptions,
+    /// Show one face alone, or none (worker: ships what the journal holds)
+    #[arg(long, value_enum)]
+    only: Option<Face>,
+    /// Apply missing migrations first; not in production, where `sentinel migrate up` is a step of its own
+    #[arg(long)]
+    migrate: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Face {
+    Gateway,
+    Admin,
+    Worker,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let loaded = args.config.load()?;
+    let config = loaded.config;
+    telemetry::init_logs(&config.log);
+    if args.migrate && config.environment == Environment::Production {
+        anyhow::bail!("--migrate is not for production: run `sentinel migrate up` as the owner of the database");
+    }
+    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let only = args.only.map(|face| match face {
+        Face::Gateway => Only::Gateway,
+        Face::Admin => Only::Admin,
+        Face::Worker => Only::Worker,
+    });
+    let options = Options { only, migrate: args.migrate };
+    block_on(config.admin.threads, serve(config, options))
+}
+
+async fn serve(config: Config, options: Options) -> anyhow::Result<Outcome> {
+    let environment = config.environment;
+    let sentinel = Sentinel::start(config, options).await?;
+    let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".into(), |a| a.to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        environment = ?environment,
+        database = sentinel.store.engine_name(),
+        gateway = %shown(sentinel.gateway),
+        admin = %shown(sentinel.admin),
+        "listening"
+    );
+    run_until_signalled(sentinel).await
+}
+
+/// Waits for SIGTERM or SIGINT, then stops in order. Whatever ends that should not takes the process with it, so that
+/// its supervisor starts it anew.
+pub(super) async fn run_until_signalled(mut sentinel: Sentinel) -> anyhow::Result<Outcome> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        name = sentinel.failed() => Some(name),
+    };
+    match failed {
+        None => tracing::info!("stopping; a second signal ends the process at once"),
+        Some(name) => tracing::error!(task = name, "ended although it should not have; stopping"),
+    }
+    tokio::select! {
+        () = sentinel.stop() => {}
+        _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
+        _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
+    }
+    match failed {
+        None => Ok(Outcome::Done),
+        Some(name) => anyhow::bail!("{name} ended although it should not have"),
+    }
+}

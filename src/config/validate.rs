@@ -1,0 +1,189 @@
+//! What no type can say: bounds, and settings that must fit together.
+
+use super::{ByteSize, Config, HumanDuration};
+
+/// Every fault, as (path of the key, what is wrong). Values that may carry a credential are not quoted.
+pub(super) fn faults(config: &Config) -> Vec<(String, String)> {
+    let mut faults = Faults(Vec::new());
+    gateway(config, &mut faults);
+    admin(config, &mut faults);
+    database(config, &mut faults);
+    auth(config, &mut faults);
+    upstreams(config, &mut faults);
+    audit(config, &mut faults);
+    if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
+        faults.push("log.level", "is not a level (error, warn, info, debug, trace) or a list of directives");
+    }
+    faults.0
+}
+
+struct Faults(Vec<(String, String)>);
+
+impl Faults {
+    fn push(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push((path.into(), message.into()));
+    }
+
+    fn size(&mut self, path: &str, size: ByteSize, least: ByteSize, most: ByteSize) {
+        if size < least || size > most {
+            self.push(path, format!("must be between {least} and {most}"));
+        }
+    }
+
+    fn number(&mut self, path: &str, number: u64, least: u64, most: u64) {
+        if number < least || number > most {
+            self.push(path, format!("must be between {least} and {most}"));
+        }
+    }
+
+    fn durations<const N: usize>(&mut self, durations: [(&str, HumanDuration); N]) {
+        for (path, duration) in durations {
+            if duration.get().is_zero() {
+                self.push(path, "must be longer than nothing");
+            }
+        }
+    }
+
+    fn listen(&mut self, path: &str, listen: &str) {
+        let host = listen.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map(|(host, _)| host);
+        // Without brackets the last group of an IPv6 address would be taken for the port.
+        let fits = host.is_some_and(|host| {
+            !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
+        });
+        if !fits {
+            self.push(path, format!("`{listen}` is not an address to listen on, such as 0.0.0.0:8080 or [::]:8080"));
+        }
+    }
+}
+
+const GIB: ByteSize = ByteSize::mib(1024);
+
+fn gateway(config: &Config, faults: &mut Faults) {
+    let gateway = &config.gateway;
+    faults.listen("gateway.listen", &gateway.listen);
+    faults.number("gateway.threads", gateway.threads as u64, 0, 1024);
+    faults.size("gateway.max_request_body", gateway.max_request_body, ByteSize::kib(1), GIB);
+    faults.size("gateway.max_decoded_body", gateway.max_decoded_body, ByteSize::kib(1), GIB);
+    if gateway.max_decoded_body < gateway.max_request_body {
+        faults.push("gateway.max_decoded_body", "must not be smaller than gateway.max_request_body");
+    }
+    faults.number("gateway.max_decode_ratio", gateway.max_decode_ratio.into(), 1, 100_000);
+    // The JSON reader goes one stack frame deeper per level.
+    faults.number("gateway.max_json_depth", gateway.max_json_depth.into(), 4, 512);
+    faults.number("gateway.max_headers", gateway.max_headers as u64, 16, 1024);
+    faults.size("gateway.max_head", gateway.max_head, ByteSize::kib(1), ByteSize::mib(1));
+    faults.size("gateway.max_target", gateway.max_target, ByteSize::bytes(128), gateway.max_head);
+    faults.number("gateway.upstream_pool", gateway.upstream_pool as u64, 1, 65_536);
+    if ![400, 403].contains(&gateway.block_status) {
+        faults.push("gateway.block_status", "must be 400 or 403: SDKs resend after most others");
+    }
+    faults.durations([
+        ("gateway.head_timeout", gateway.head_timeout),
+        ("gateway.body_timeout", gateway.body_timeout),
+        ("gateway.keepalive_timeout", gateway.keepalive_timeout),
+        ("gateway.write_timeout", gateway.write_timeout),
+    ]);
+}
+
+fn admin(config: &Config, faults: &mut Faults) {
+    let admin = &config.admin;
+    faults.listen("admin.listen", &admin.listen);
+    if admin.listen == config.gateway.listen && !admin.listen.ends_with(":0") {
+        faults.push("admin.listen", "must not be the address of gateway.listen");
+    }
+    if let Err(fault) = http_url(&admin.public_url) {
+        faults.push("admin.public_url", fault);
+    }
+    faults.number("admin.threads", admin.threads as u64, 1, 1024);
+    faults.size("admin.max_request_body", admin.max_request_body, ByteSize::kib(1), GIB);
+    faults.durations([("admin.request_timeout", admin.request_timeout)]);
+}
+
+fn database(config: &Config, faults: &mut Faults) {
+    let database = &config.database;
+    let known = |url: &str| ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if !database.url.is_empty() && !known(&database.url) {
+        faults.push("database.url", "must begin with sqlite:, postgres:// or postgresql://");
+    }
+    if database.migrate_url.as_deref().is_some_and(|url| !known(url)) {
+        faults.push("database.migrate_url", "must begin with sqlite:, postgres:// or postgresql://");
+    }
+    faults.number("database.max_connections", database.max_connections.into(), 1, 10_000);
+    faults.durations([("database.acquire_timeout", database.acquire_timeout)]);
+}
+
+fn auth(config: &Config, faults: &mut Faults) {
+    let auth = &config.auth;
+    // RFC 7518 section 3.2: a key for HS256 has at least the hash's 256 bits.
+    if auth.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
+        faults.push("auth.jwt_secret", "must have at least 32 bytes");
+    }
+    // Argon2 itself wants 8 KiB per lane, and Sentinel uses one lane.
+    faults.number("auth.argon2_memory_kib", auth.argon2_memory_kib.into(), 8, 4 << 20);
+    faults.number("auth.argon2_passes", auth.argon2_passes.into(), 1, 100);
+    faults.number("auth.argon2_parallel", auth.argon2_parallel as u64, 1, 1024);
+    faults.durations([
+        ("auth.access_token_ttl", auth.access_token_ttl),
+        ("auth.refresh_token_ttl", auth.refresh_token_ttl),
+    ]);
+}
+
+/// First path segments that already mean something; an upstream of that name could never be reached by its prefix.
+const RESERVED: [&str; 6] = ["v1", "v1beta", "model", "api", "process", "health"];
+
+fn upstreams(config: &Config, faults: &mut Faults) {
+    for (name, upstream) in &config.upstreams {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(plain) {
+            faults.push(format!("upstreams.{name}"), "names consist of a-z, 0-9, `-` and `_`: they begin paths");
+        }
+        if RESERVED.contains(&name.as_str()) {
+            faults.push(format!("upstreams.{name}"), "this name already begins the gateway's own paths");
+        }
+        if let Err(fault) = http_url(&upstream.url) {
+            faults.push(format!("upstreams.{name}.url"), fault);
+        }
+        for (key, duration) in [
+            ("connect_timeout", upstream.connect_timeout),
+            ("read_timeout", upstream.read_timeout),
+            ("idle_timeout", upstream.idle_timeout),
+        ] {
+            faults.durations([(&format!("upstreams.{name}.{key}"), duration)]);
+        }
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        if !route.path.starts_with('/') {
+            faults.push(format!("routes[{index}].path"), "must begin with `/`");
+        }
+        if !config.upstreams.contains_key(&route.upstream) {
+            faults.push(format!("routes[{index}].upstream"), format!("there is no upstream `{}`", route.upstream));
+        }
+    }
+}
+
+fn audit(config: &Config, faults: &mut Faults) {
+    let audit = &config.audit;
+    faults.size("audit.segment_size", audit.segment_size, ByteSize::kib(4), GIB);
+    if audit.max_backlog < audit.segment_size {
+        faults.push("audit.max_backlog", "must not be smaller than audit.segment_size");
+    }
+    faults.number("audit.batch", audit.batch as u64, 1, 10_000);
+    faults.durations([("audit.sync_interval", audit.sync_interval)]);
+}
+
+/// `http://host…` or `https://host…` without a login, a query or a fragment.
+fn http_url(url: &str) -> Result<(), &'static str> {
+    const SHAPE: &str = "must be http://host[:port][/path] or https://host[:port][/path]";
+    let uri: http::Uri = url.parse().map_err(|_| SHAPE)?;
+    let authority = uri.authority().ok_or(SHAPE)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() || url.contains('#') {
+        return Err(SHAPE);
+    }
+    if authority.as_str().contains('@') {
+        return Err("must not hold a login");
+    }
+    if uri.query().is_some() {
+        return Err("must not hold a query");
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Prompt injection, jailbreaks and prompt extraction: weighted combinations of word groups, sentence by sentence; the maximum wins.
+
+mod evidence;
+mod lexicon;
+mod sentence;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Sink;
+use super::pack::{Pack, RuleSpec};
+use crate::domain::{Role, Rule};
+use evidence::{Groups, Term};
+use lexicon::Lexicon;
+
+/// Evidence at which a sentence is as likely an attack as not, in log-odds.
+const EVEN: f32 = 3.0;
+/// Findings below are not worth a row: no preset acts on them.
+const LEAST: f32 = 0.4;
+/// How much of the sentence before counts for the next one, and how much of it at most.
+const CARRY: f32 = 0.35;
+const MOST_CARRIED: f32 = 3.0;
+/// A sentence farther behind the last scored one starts anew, in bytes.
+const NEIGHBOUR: usize = 300;
+/// Evidence against an attack takes away at most so much: a harmless opening must not hide what follows.
+const MOST_AGAINST: f32 = -2.5;
+/// How much the other rules of a sentence add to the best.
+const OTHERS: f32 = 0.3;
+
+/// All injection rules, compiled.
+pub(super) struct Injection {
+    lexicon: Lexicon,
+    common: Vec<Term>,
+    rules: Vec<(Arc<Rule>, Vec<Term>)>,
+}
+
+impl Injection {
+    pub(super) fn new(specs: &[(Arc<Rule>, &RuleSpec)], packs: &[&Pack]) -> Result<Self, Vec<(String, String)>> {
+        let mut faults = Vec::new();
+        let mut names = BTreeMap::new();
+        let mut words = Vec::new();
+        for (name, group) in packs.iter().flat_map(|pack| &pack.groups) {
+            let next = names.len();
+            let number = *names.entry(name.clone()).or_insert(u8::try_from(next).unwrap_or(u8::MAX));
+            if number >= 64 {
+                faults.push(("-".to_owned(), format!("group `{name}` is one more than 64")));
+                continue;
+            }
+            for word in
+                group.words.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|word| !word.is_empty())
+            {
+                words.push((word.to_owned(), 1u64 << number, group.gate));
+            }
+        }
+        let mut terms = |owner: &str, evidence: &[super::pack::Evidence]| {
+            let compiled = evidence.iter().map(|evidence| Term::compile(evidence, &names));
+            compiled
+                .filter_map(|term| term.map_err(|message| faults.push((owner.to_owned(), message))).ok())
+                .collect::<Vec<_>>()
+        };
+        let common = packs.iter().flat_map(|pack| terms("-", &pack.common)).collect();
+        let rules = specs.iter().map(|(rule, spec)| (rule.clone(), terms(&spec.id, &spec.evidence))).collect();
+        match Lexicon::new(&words) {
+            Ok(lexicon) if faults.is_empty() => Ok(Self { lexicon, common, rules }),
+            Ok(_) => Err(faults),
+            Err(messages) => {
+                faults.extend(messages.into_iter().map(|message| ("-".to_owned(), message)));
+                Err(faults)
+            }
+        }
+    }
+
+    /// Begins a segment.
+    pub(super) fn start(&self, role: Role) -> Scoring<'_> {
+        Scoring { injection: self, offset: role_offset(role), last: 0.0 }
+    }
+}
+
+/// What the speaker makes of the same words: ordinary in a system prompt or a tool's description, out of place in a tool's result.
+fn role_offset(role: Role) -> f32 {
+    match role {
+        Role::System | Role::ToolDefinition => -2.5,
+        Role::Assistant => -0.5,
+        Role::User | Role::Other => 0.0,
+        Role::Tool => 0.5,
+    }
+}
+
+/// Scores the pieces of one segment in order.
+pub(super) struct Scoring<'i> {
+    injection: &'i Injection,
+    offset: f32,
+    /// Evidence of the sentence scored last.
+    last: f32,
+}
+
+impl Scoring<'_> {
+    /// `text` is ASCII or folded.
+    pub(super) fn scan(&mut self, text: &[u8], sink: &mut Sink<'_>) {
+        let mut done = 0;
+        let lexicon = &self.injection.lexicon;
+        lexicon.each_gate(text, |word| {
+            let (start, end, cut) = sentence::around(text, word, done);
+            if start > done + NEIGHBOUR {
+                self.last = 0.0;
+            }
+            let Some(window) = text.get(start..end) else { return end };
+            self.sentence(window, start, sink);
+            done = if cut { end.saturating_sub(sentence::OVERLAP).max(word + 1) } else { end };
+            done
+        });
+    }
+
+    fn sentence(&mut self, window: &[u8], start: usize, sink: &mut Sink<'_>) {
+        let mut seen = Groups::new();
+        self.injection.lexicon.each_hit(window, |number, groups| seen.note(number, groups));
+        if seen.present.count_ones() < 2 {
+            self.last *= CARRY;
+            return;
+        }
+        let sum =
+            |terms: &[Term]| -> f32 { terms.iter().filter(|term| term.holds(&seen)).map(|term| term.weight).sum() };
+        let mut best: Option<(&Arc<Rule>, f32)> = None;
+        let mut all = 0.0;
+        for (rule, terms) in &self.injection.rules {
+            let score = sum(terms);
+            if score > 0.0 {
+                all += score;
+                if best.is_none_or(|(_, other)| score > other) {
+                    best = Some((rule, score));
+                }
+            }
+        }
+        let Some((rule, score)) = best else {
+            self.last *= CARRY;
+            return;
+        };
+        let evidence = score + OTHERS * (all - score) + sum(&self.injection.common).max(MOST_AGAINST);
+        let total = evidence + if evidence >= 1.0 { CARRY * self.last.min(MOST_CARRIED) } else { 0.0 };
+        self.last = (evidence + CARRY * self.last).max(0.0);
+        let confidence = 1.0 / (1.0 + (EVEN - total - self.offset).exp());
+        if confidence >= LEAST {
+            sink.push(rule, confidence, start..start + window.len());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Finds clusters of digit groups (`4532-1234-5678-9010`, `+1 (555) 010-9999`, `10.0.0.1`) and asks each recogniser.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "group numbers are below the count of groups; positions come from the text"
+)]
+
+use super::context::{Context, Nearby};
+use super::{KnownRules, dates, numbers, phone};
+use crate::detect::Sink;
+use crate::detect::bytes::{at, is_word};
+
+/// Groups looked at together; a longer chain of groups is read in several clusters.
+const GROUPS: usize = 12;
+/// A run of more digits is a number, not an identifier (the longest is a card's 19).
+pub(super) const LONGEST_GROUP: usize = 24;
+
+/// One run of digits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Group {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Group {
+    pub(super) fn len(self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// Digit groups with short separators between them.
+pub(super) struct Cluster<'t> {
+    pub text: &'t [u8],
+    groups: [Group; GROUPS],
+    count: usize,
+    nearby: Option<Nearby>,
+    context: &'t Context,
+}
+
+impl<'t> Cluster<'t> {
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups[..self.count]
+    }
+
+    /// The bytes between group `i` and the next.
+    pub(super) fn separator(&self, i: usize) -> &'t [u8] {
+        if i + 1 < self.count { &self.text[self.groups[i].end..self.groups[i + 1].start] } else { b"" }
+    }
+
+    /// Digit values of the groups `i..j` and their number, at most [`LONGEST_GROUP`].
+    pub(super) fn digits(&self, i: usize, j: usize) -> ([u8; LONGEST_GROUP], usize) {
+        let mut digits = [0; LONGEST_GROUP];
+        let mut n = 0;
+        for group in &self.groups[i..j] {
+            for byte in &self.text[group.start..group.end] {
+                if n < LONGEST_GROUP {
+                    digits[n] = byte - b'0';
+                    n += 1;
+                }
+            }
+        }
+        (digits, n)
+    }
+
+    pub(super) fn number(&self, i: usize) -> u32 {
+        self.text[self.groups[i].start..self.groups[i].end].iter().take(9).fold(0, |n, b| n * 10 + u32::from(b - b'0'))
+    }
+
+    /// Whether the groups `i..j` have these lengths with one and the same separator out of `allowed`.
+    pub(super) fn is_shape(&self, i: usize, lengths: &[usize], allowed: &[u8]) -> bool {
+        let j = i + lengths.len();
+        if j > self.count || !self.groups[i..j].iter().zip(lengths).all(|(group, len)| group.len() == *len) {
+            return false;
+        }
+        let first = self.separator(i);
+        lengths.len() < 2
+            || first.len() == 1 && allowed.contains(&first[0]) && (i..j - 1).all(|k| self.separator(k) == first)
+    }
+
+    /// Whether nothing that belongs to a longer token touches the groups `i..j`.
+    pub(super) fn is_bounded(&self, i: usize, j: usize) -> bool {
+        let (start, end) = (self.groups[i].start, self.groups[j - 1].end);
+        let before = if start > 0 { self.text[start - 1] } else { b' ' };
+        let after = at(self.text, end);
+        !is_word(before)
+            && !is_word(after)
+            && !(matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]))
+            && !(matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit())
+    }
+
+    /// Context words around the cluster; looked up once.
+    pub(super) fn nearby(&mut self) -> Nearby {
+        let (start, end) = (self.groups[0].start, self.groups[self.count - 1].end);
+        *self.nearby.get_or_insert_with(|| self.context.around(self.text, start, end))
+    }
+}
+
+/// Eight bytes at a time: is any of them a digit? Exact for ASCII; bytes above it are masked off.
+fn has_digit(eight: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let x = u64::from_le_bytes(eight);
+    let high = x & (ONES * 0x80);
+    let low = x & (ONES * 0x7F);
+    let at_least_zero = low + ONES * (0x80 - 0x30);
+    let above_nine = low + ONES * (0x80 - 0x3A);
+    (at_least_zero & !above_nine & !high & (ONES * 0x80)) != 0
+}
+
+/// Start of the next digit at or behind `from`.
+fn next_digit(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let mut eights = text.get(from..)?.chunks_exact(8);
+    for eight in eights.by_ref() {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(eight);
+        if has_digit(bytes) {
+            return eight.iter().position(u8::is_ascii_digit).map(|i| at + i);
+        }
+        at += 8;
+    }
+    eights.remainder().iter().position(u8::is_ascii_digit).map(|i| at + i)
+}
+
+pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mut Sink<'_>) {
+    let mut from = 0;
+    while let Some(start) = next_digit(text, from) {
+        let mut end = run_end(text, start);
+        let first_len = end - start;
+        // A lone short number is nothing; most digits of ordinary text end here.
+        let mut cluster = Cluster { text, groups: [Group::default(); GROUPS], count: 0, nearby: None, context };
+        if first_len <= LONGEST_GROUP {
+            cluster.groups[0] = Group { start, end };
+            cluster.count = 1;
+            while cluster.count < GROUPS {
+                let Some(next) = next_group(text, end) else { break };
+                let group = Group { start: next, end: run_end(text, next) };
+                end = group.end;
+                cluster.groups[cluster.count] = group;
+                cluster.count += 1;
+                if group.len() > LONGEST_GROUP {
+                    cluster.count -= 1;
+                    break;
+                }
+            }
+            if cluster.count > 1 || first_len >= 6 || neighbour_counts(text, start, end) {
+                end = end.max(judge(&mut cluster, known, sink));
+            }
+        }
+        from = end;
+    }
+}
+
+/// A short digit run next to a letter can belong to an IBAN, a passport, an address on a chain.
+fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
+    let (after, next) = (at(text, end), at(text, end + 1));
+    start > 0 && text[start - 1].is_ascii_uppercase()
+        || is_word(after)
+        || after == b' ' && next.is_ascii_uppercase()
+        || after == b',' && next == b' ' && matches!(at(text, end + 2), b'1' | b'2')
+}
+
+fn run_end(text: &[u8], start: usize) -> usize {
+    text[start..].iter().position(|b| !b.is_ascii_digit()).map_or(text.len(), |n| start + n)
+}
+
+/// Start of the next group if at most two separators lie between.
+fn next_group(text: &[u8], end: usize) -> Option<usize> {
+    let separator = |b: u8| matches!(b, b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+    for n in 1..=3 {
+        if at(text, end + n).is_ascii_digit() {
+            return Some(end + n).filter(|next| text[end..*next].iter().all(|b| separator(*b)));
+        }
+        if !separator(at(text, end + n - 1)) {
+            break;
+        }
+    }
+    // no-break space
+    (text.get(end..end + 2) == Some(b"\xC2\xA0") && at(text, end + 2).is_ascii_digit()).then_some(end + 2)
+}
+
+/// Asks the recognisers at every group; what one takes is not offered to the next. Returns where the text was read to.
+fn judge(cluster: &mut Cluster<'_>, known: &KnownRules, sink: &mut Sink<'_>) -> usize {
+    let mut i = 0;
+    let mut read = 0;
+    while i < cluster.count {
+        if let Some(end) = numbers::attached(cluster, i, known, sink) {
+            read = read.max(end);
+            i += 1;
+            while i < cluster.count && cluster.groups[i].start < end {
+                i += 1;
+            }
+            continue;
+        }
+        let taken = numbers::ip_address(cluster, i, known, sink)
+            .or_else(|| numbers::card(cluster, i, known, sink))
+            .or_else(|| numbers::identifiers(cluster, i, known, sink))
+            .or_else(|| dates::birth(cluster, i, known, sink))
+            .or_else(|| phone::phone(cluster, i, known, sink));
+        i += taken.unwrap_or(1);
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_found_in_any_block_and_other_bytes_are_not() {
+        for at in 0..20 {
+            let mut text = vec![b':'; 20];
+            text[at] = b'7';
+            assert_eq!(next_digit(&text, 0), Some(at));
+        }
+        assert_eq!(next_digit("ключ/:éßÄ\u{B2}\u{B9}".repeat(3).as_bytes(), 0), None);
+    }
+}

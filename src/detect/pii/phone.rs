@@ -1,0 +1,119 @@
+//! Telephone numbers: international with `+`, North American, national with a leading zero, and anything that words call a number.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "group numbers are below the count of groups; positions come from the text"
+)]
+
+use super::KnownRules;
+use super::dates::is_date;
+use super::digits::Cluster;
+use crate::detect::Sink;
+use crate::detect::bytes::{at, is_word};
+use crate::detect::pack::Recognizer;
+
+pub(super) fn phone(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
+    let rule = known.phone.as_ref()?;
+    let text = cluster.text;
+    let first = cluster.groups()[i];
+    let before = if first.start > 0 { text[first.start - 1] } else { b' ' };
+    let opened = before == b'(';
+    let outer = if opened && first.start > 1 { text[first.start - 2] } else { before };
+    let plus = before == b'+' || opened && outer == b'+';
+    if is_word(before)
+        || opened && is_word(outer)
+        || matches!(before, b'.' | b'#' | b'$' | b'=') && !(before == b'=' || plus)
+    {
+        return None;
+    }
+    let taken = extent(cluster, i);
+    let last = cluster.groups()[i + taken - 1];
+    if is_word(at(text, last.end)) && at(text, last.end) != b'x'
+        || at(text, last.end) == b':' && at(text, last.end + 1).is_ascii_digit()
+    {
+        return None;
+    }
+    let digits: usize = cluster.groups()[i..i + taken].iter().map(|group| group.len()).sum();
+    if digits < 7 || is_date(cluster, i) {
+        return None;
+    }
+    let strong = if plus {
+        (8..=15).contains(&digits) && text[first.start] != b'0'
+    } else {
+        is_north_american(cluster, i, taken, opened)
+    };
+    let zero = text[first.start] == b'0' && taken >= 2 && (9..=12).contains(&digits) && first.len() >= 2;
+    let nearby = cluster.nearby();
+    let near = nearby.is_nearest(Recognizer::Phone);
+    let other = !near
+        && taken == 1
+        && [
+            Recognizer::UsSsn,
+            Recognizer::UsPassport,
+            Recognizer::UkNhs,
+            Recognizer::AbaRouting,
+            Recognizer::CreditCard,
+            Recognizer::Iban,
+        ]
+        .iter()
+        .any(|other| nearby.has(*other));
+    let confidence = match (strong, near) {
+        (true, true) => rule.confidence,
+        (true, false) if plus => rule.confidence * 0.9,
+        (false, true) if (7..=15).contains(&digits) => rule.confidence * 0.85,
+        (true, false) | (false, false) if (strong || zero) && !other => rule.weak?,
+        _ => return None,
+    };
+    let mut start = first.start - usize::from(plus && !opened);
+    // An opening bracket belongs to the number if its closing one does.
+    if opened && memchr::memchr(b')', &text[first.start..last.end]).is_some() {
+        start = first.start - 1 - usize::from(plus);
+    }
+    sink.push(&rule.rule, confidence, start..extension_end(text, last.end));
+    Some(taken)
+}
+
+/// How many groups from `i` on can be one number: at most fifteen digits (E.164) and separators that people write.
+fn extent(cluster: &Cluster<'_>, i: usize) -> usize {
+    let groups = cluster.groups();
+    let mut digits = groups[i].len();
+    let mut taken = 1;
+    while i + taken < groups.len() && taken < 6 {
+        let separator = cluster.separator(i + taken - 1);
+        let written =
+            matches!(separator, b" " | b"-" | b"." | b"/" | b"(" | b")" | b") " | b" (" | b")-" | b" - " | b"\xC2\xA0");
+        if !written || digits + groups[i + taken].len() > 15 {
+            break;
+        }
+        digits += groups[i + taken].len();
+        taken += 1;
+    }
+    taken
+}
+
+/// Three, three and four digits with separators, or a leading 1 before them; area and exchange start with 2 to 9 (NANP).
+fn is_north_american(cluster: &Cluster<'_>, i: usize, taken: usize, opened: bool) -> bool {
+    let groups = cluster.groups();
+    let lens: Vec<usize> = groups[i..i + taken].iter().map(|group| group.len()).collect();
+    let area = match lens.as_slice() {
+        [3, 3, 4] => i,
+        [1, 3, 3, 4] if cluster.number(i) == 1 => i + 1,
+        _ => return false,
+    };
+    let separated = (i..i + taken - 1).all(|k| !cluster.separator(k).is_empty());
+    let code = |k: usize| matches!(cluster.text[groups[k].start], b'2'..=b'9');
+    separated && (opened || code(area) && code(area + 1))
+}
+
+/// `x123`, `ext. 123` behind a number.
+fn extension_end(text: &[u8], end: usize) -> usize {
+    let rest = &text[end..(end + 12).min(text.len())];
+    for mark in [&b" ext. "[..], b" ext ", b" x", b"x"] {
+        if let Some(tail) = rest.strip_prefix(mark) {
+            let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+            if (1..=6).contains(&digits) {
+                return end + mark.len() + digits;
+            }
+        }
+    }
+    end
+}

@@ -1,0 +1,259 @@
+//! `name = value` where the name says that the value is secret and the value looks like one.
+#![expect(clippy::indexing_slicing, reason = "every position is compared with the length of the text first")]
+
+use super::{Known, is_placeholder};
+use crate::detect::Sink;
+use crate::detect::bytes::{at, entropy, is_word};
+use crate::detect::literals::Literals;
+
+/// Bytes of the name that may follow the keyword, and of white space around the sign.
+const NAME: usize = 32;
+/// The longest value, in bytes.
+const VALUE: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Chosen by people: short, any characters.
+    Password,
+    /// Made by machines: long and random.
+    Token,
+}
+
+/// Keywords, each in the cases in which identifiers write them; the first letter is left out, it varies most.
+const KEYWORDS: &[(&str, Kind)] = &[
+    ("assw", Kind::Password),
+    ("ASSW", Kind::Password),
+    ("pwd", Kind::Password),
+    ("Pwd", Kind::Password),
+    ("PWD", Kind::Password),
+    ("assphrase", Kind::Password),
+    ("ASSPHRASE", Kind::Password),
+    ("pass", Kind::Password),
+    ("Pass", Kind::Password),
+    ("PASS", Kind::Password),
+    ("ecret", Kind::Token),
+    ("ECRET", Kind::Token),
+    ("oken", Kind::Token),
+    ("OKEN", Kind::Token),
+    ("api_key", Kind::Token),
+    ("apiKey", Kind::Token),
+    ("API_KEY", Kind::Token),
+    ("api-key", Kind::Token),
+    ("API-KEY", Kind::Token),
+    ("apikey", Kind::Token),
+    ("ApiKey", Kind::Token),
+    ("APIKEY", Kind::Token),
+    ("Api-Key", Kind::Token),
+    ("API key", Kind::Token),
+    ("api key", Kind::Token),
+    ("access_key", Kind::Token),
+    ("ACCESS_KEY", Kind::Token),
+    ("accessKey", Kind::Token),
+    ("AccessKey", Kind::Token),
+    ("access key", Kind::Token),
+    ("account_key", Kind::Token),
+    ("AccountKey", Kind::Token),
+    ("redential", Kind::Token),
+    ("REDENTIAL", Kind::Token),
+    ("private_key", Kind::Token),
+    ("PRIVATE_KEY", Kind::Token),
+    ("privateKey", Kind::Token),
+    ("encryption_key", Kind::Token),
+    ("ENCRYPTION_KEY", Kind::Token),
+    ("signing_key", Kind::Token),
+    ("SIGNING_KEY", Kind::Token),
+    ("auth_key", Kind::Token),
+    ("AUTH_KEY", Kind::Token),
+    ("uthorization", Kind::Token),
+];
+
+/// Words that name something about a secret, not the secret.
+const ABOUT: &[&str] = &[
+    "file", "path", "name", "url", "uri", "type", "length", "size", "id", "policy", "field", "hint", "reset", "expire",
+    "expiry", "ttl", "count", "limit", "usage", "max", "min", "format", "manager", "store", "arn", "version", "label",
+    "prompt", "hash", "ring", "s",
+];
+
+pub(super) struct Assignments {
+    keywords: Literals,
+    known: Known,
+}
+
+impl Assignments {
+    pub(super) fn new(known: Known) -> Result<Self, String> {
+        let literals: Vec<&[u8]> = KEYWORDS.iter().map(|(word, _)| word.as_bytes()).collect();
+        Ok(Self { keywords: Literals::new(&literals)?, known })
+    }
+
+    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
+        let mut done = 0;
+        self.keywords.each(text, |literal, start| {
+            let (word, kind) = KEYWORDS[literal];
+            if start < done {
+                return;
+            }
+            let Some((value, quoted)) = value_after(text, start + word.len()) else { return };
+            done = value.end;
+            if let Some(confidence) = self.judge(&text[value.clone()], kind, quoted) {
+                sink.push(&self.known.rule, confidence, value);
+            }
+        });
+    }
+
+    fn judge(&self, value: &[u8], kind: Kind, quoted: bool) -> Option<f32> {
+        if is_placeholder(value) || looks_like_code(value, quoted) {
+            return None;
+        }
+        let classes = Classes::of(value);
+        let strong = match kind {
+            Kind::Password => {
+                value.len() >= 6 && classes.count() >= 3 || value.len() >= 10 && classes.count() >= 2 && classes.digit
+            }
+            Kind::Token => {
+                value.len() >= 12 && classes.digit && (classes.lower || classes.upper) && entropy(value) >= 3.0
+            }
+        };
+        let weak = match kind {
+            Kind::Password => value.len() >= 7 && classes.count() >= 2 && (classes.digit || classes.mark),
+            Kind::Token => {
+                value.len() >= 16 && classes.count() >= 2 && entropy(value) >= 3.5
+                    || value.len() >= 8 && classes.count() >= 3 && classes.digit
+            }
+        };
+        if strong {
+            Some(self.known.confidence)
+        } else if weak {
+            self.known.weak
+        } else {
+            None
+        }
+    }
+}
+
+/// Finds the value behind the rest of a name, quotes, white space and one sign of assignment. The flag says whether it is quoted.
+fn value_after(text: &[u8], keyword_end: usize) -> Option<(std::ops::Range<usize>, bool)> {
+    let mut i = keyword_end;
+    let name_end = (i + NAME).min(text.len());
+    while i < name_end && (is_word(text[i]) || text[i] == b'-') {
+        i += 1;
+    }
+    let rest = &text[keyword_end..i];
+    if ABOUT.iter().any(|about| ends_with_part(rest, about.as_bytes())) {
+        return None;
+    }
+    while matches!(at(text, i), b'"' | b'\'' | b'`' | b']' | b' ' | b'*') && i < name_end + 4 {
+        i += 1;
+    }
+    let sign = at(text, i);
+    match sign {
+        b'=' | b':' => {
+            i += 1;
+            // `:=`, `=>`, `==`, `!=` and `->` are read as one sign; a comparison with a literal leaks it as well.
+            while matches!(at(text, i), b'=' | b'>') {
+                i += 1;
+            }
+        }
+        b'i' if text[i..].starts_with(b"is ") => i += 3,
+        b',' if at(text, i + 1) == b' ' => i += 1,
+        _ => return None,
+    }
+    let blank_end = i + 4;
+    while i < blank_end && matches!(at(text, i), b' ' | b'\t') {
+        i += 1;
+    }
+    for scheme in [&b"Bearer "[..], b"bearer ", b"token ", b"Token "] {
+        if text[i.min(text.len())..].starts_with(scheme) {
+            i += scheme.len();
+        }
+    }
+    if matches!(at(text, i), b'b' | b'r' | b'f') && matches!(at(text, i + 1), b'"' | b'\'') {
+        i += 1;
+    }
+    let quote = at(text, i);
+    let quoted = matches!(quote, b'"' | b'\'' | b'`');
+    if quoted {
+        i += 1;
+    }
+    let window = text.get(i..(i + VALUE).min(text.len()))?;
+    let len = if quoted {
+        window.iter().position(|b| *b == quote || *b == b'\n' || *b == b' ').unwrap_or(window.len())
+    } else {
+        window
+            .iter()
+            .position(|b| {
+                b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b',' | b';' | b')' | b'<' | b'>' | b'|')
+            })
+            .unwrap_or(window.len())
+    };
+    let mut end = i + len;
+    while end > i && matches!(text[end - 1], b'.' | b'\\' | b'?' | b']' | b'}') && !quoted {
+        end -= 1;
+    }
+    if !quoted
+        && let Some(cut) = memchr::memchr2(b'&', b'=', &text[i..end])
+        && text[i + cut] == b'&'
+        && memchr::memchr(b'=', &text[i + cut..end]).is_some()
+    {
+        end = i + cut; // the next parameter of a query string
+    }
+    (end - i >= 6 && text[i..end].is_ascii()).then_some((i..end, quoted))
+}
+
+/// Whether `rest` ends with `part` as a part of an identifier: `_file`, `File`, or nothing else.
+fn ends_with_part(rest: &[u8], part: &[u8]) -> bool {
+    let Some(split) = rest.len().checked_sub(part.len()) else { return false };
+    if !rest[split..].eq_ignore_ascii_case(part) {
+        return false;
+    }
+    split == 0 && part.len() > 1
+        || split > 0
+            && (!rest[split - 1].is_ascii_alphanumeric()
+                || rest[split].is_ascii_uppercase() && rest[split - 1].is_ascii_lowercase())
+}
+
+/// Calls, paths, variables and plain words are not secrets.
+fn looks_like_code(value: &[u8], quoted: bool) -> bool {
+    let first = value.first().copied().unwrap_or(0);
+    if matches!(first, b'$' | b'%' | b'{' | b'(' | b'[' | b'&' | b'*')
+        && !quoted
+        && value.iter().all(|b| {
+            is_word(*b) || matches!(b, b'$' | b'%' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b'&' | b'*' | b'.')
+        })
+    {
+        return true;
+    }
+    if !quoted
+        && (memchr::memchr2(b'(', b'[', value).is_some()
+            || memchr::memmem::find(value, b"::").is_some()
+            || memchr::memmem::find(value, b"->").is_some())
+    {
+        return true;
+    }
+    if value.starts_with(b"http") || value.starts_with(b"./") || memchr::memmem::find(value, b"://").is_some() {
+        return true;
+    }
+    // dotted or snake-case identifiers without digits
+    !quoted && value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':'))
+}
+
+struct Classes {
+    lower: bool,
+    upper: bool,
+    digit: bool,
+    mark: bool,
+}
+
+impl Classes {
+    fn of(value: &[u8]) -> Self {
+        Self {
+            lower: value.iter().any(u8::is_ascii_lowercase),
+            upper: value.iter().any(u8::is_ascii_uppercase),
+            digit: value.iter().any(u8::is_ascii_digit),
+            mark: value.iter().any(|b| b.is_ascii_punctuation() && !matches!(b, b'_' | b'-' | b'.')),
+        }
+    }
+
+    fn count(&self) -> u8 {
+        u8::from(self.lower) + u8::from(self.upper) + u8::from(self.digit) + u8::from(self.mark)
+    }
+}

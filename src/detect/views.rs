@@ -1,0 +1,319 @@
+//! Other readings of a text: folded (same length, lower case, punctuation blanked) and normalised (invisible characters stripped,
+//! compatibility forms and look-alike letters replaced), the latter with a map back to the original bytes.
+//!
+//! The normalised view is made only for text that [`fold`] calls odd. Further views (decoded base64, percent, …) have the same shape.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use unicode_normalization::UnicodeNormalization as _;
+
+/// Buffers of a thread, reused.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub folded: Vec<u8>,
+    pub view: View,
+}
+
+/// A reading of a piece of text, with its way back.
+#[derive(Default)]
+pub(super) struct View {
+    pub text: String,
+    /// For every byte of `text` the offset of the character that it came from; one more for the end.
+    origins: Vec<u32>,
+}
+
+impl View {
+    /// The bytes of the original that a span of the view came from.
+    pub(super) fn original(&self, span: Range<usize>) -> Range<usize> {
+        let at = |i: usize| self.origins.get(i.min(self.text.len())).map_or(0, |origin| *origin as usize);
+        at(span.start)..at(span.end)
+    }
+
+    fn push(&mut self, c: char, origin: usize) {
+        self.text.push(c);
+        // A piece is far shorter than 4 GiB.
+        self.origins.extend(std::iter::repeat_n(u32::try_from(origin).unwrap_or(u32::MAX), c.len_utf8()));
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Lends the thread's buffers.
+pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => work(&mut scratch),
+        Err(_) => work(&mut Scratch::default()),
+    })
+}
+
+/// Cuts a text into pieces of at most `size` bytes, at the end of a line or a word where there is one.
+pub(super) fn pieces(text: &str, size: usize) -> impl Iterator<Item = (usize, &str)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(from..).filter(|rest| !rest.is_empty())?;
+        let mut end = rest.len();
+        if end > size {
+            end = rest.floor_char_boundary(size);
+            let tail = rest.as_bytes().get(end.saturating_sub(2048)..end).unwrap_or_default();
+            let cut = memchr::memrchr(b'\n', tail).or_else(|| memchr::memrchr(b' ', tail));
+            if let Some(cut) = cut {
+                end = end.saturating_sub(2048) + cut + 1;
+            }
+        }
+        let piece = rest.get(..end)?;
+        let offset = from;
+        from += end;
+        Some((offset, piece))
+    })
+}
+
+/// Copies a piece with letters of two bytes in lower case and punctuation outside of ASCII as spaces, byte for byte as long as
+/// before. Says whether something odd was met that deserves the normalised view.
+pub(super) fn fold(piece: &str, folded: &mut Vec<u8>) -> bool {
+    folded.clear();
+    let mut odd = false;
+    let bytes = piece.as_bytes();
+    let mut rest = piece;
+    let mut previous = ' ';
+    while let Some(at) = rest.as_bytes().iter().position(|b| !b.is_ascii()) {
+        let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        folded.extend_from_slice(plain.as_bytes());
+        if let Some(last) = plain.chars().next_back() {
+            previous = last;
+        }
+        let mut end = 0;
+        for c in tail.chars() {
+            if c.is_ascii() {
+                odd |= c.is_ascii_alphabetic() && is_look_alike_script(previous);
+                break;
+            }
+            end += c.len_utf8();
+            match kind(c, previous) {
+                Kind::Letter => {
+                    odd |= previous.is_ascii_alphabetic() && is_look_alike_script(c);
+                    push_lower(folded, c);
+                }
+                Kind::Blank => folded.resize(folded.len() + c.len_utf8(), b' '),
+                Kind::Odd => {
+                    odd = true;
+                    folded.resize(folded.len() + c.len_utf8(), b' ');
+                }
+            }
+            previous = c;
+        }
+        rest = tail.get(end..).unwrap_or("");
+    }
+    folded.extend_from_slice(rest.as_bytes());
+    debug_assert_eq!(folded.len(), bytes.len());
+    odd
+}
+
+enum Kind {
+    Letter,
+    Blank,
+    Odd,
+}
+
+fn kind(c: char, previous: char) -> Kind {
+    match c {
+        '\u{AD}'
+        | '\u{300}'..='\u{36F}'
+        | '\u{61C}'
+        | '\u{115F}'
+        | '\u{1160}'
+        | '\u{17B4}'
+        | '\u{17B5}'
+        | '\u{180E}' => Kind::Odd,
+        '\u{80}'..='\u{BF}' | '×' | '÷' => Kind::Blank,
+        // Joiners are ordinary between pictographs and in Indic and Arabic script.
+        '\u{200C}' | '\u{200D}' if !previous.is_ascii_alphanumeric() => Kind::Blank,
+        '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' => Kind::Odd,
+        '\u{2100}'..='\u{214F}' | '\u{2460}'..='\u{24FF}' | '\u{2070}'..='\u{209F}' => match c {
+            '™' | '№' | '℃' | '°' | '①'..='⑳' => Kind::Blank,
+            _ => Kind::Odd,
+        },
+        '\u{2000}'..='\u{2BFF}' | '\u{3000}'..='\u{303F}' | '\u{FE00}'..='\u{FE0F}' => Kind::Blank,
+        '\u{FEFF}' | '\u{FB00}'..='\u{FB06}' | '\u{FFA0}' | '\u{3164}' => Kind::Odd,
+        'Ａ'..='Ｚ' | 'ａ'..='ｚ' | '０'..='９' => Kind::Odd,
+        '\u{FF00}'..='\u{FF65}' | '\u{FFE0}'..='\u{FFFF}' => Kind::Blank,
+        '\u{1D400}'..='\u{1D7FF}' | '\u{1F100}'..='\u{1F18F}' | '\u{E0000}'..='\u{E0FFF}' => Kind::Odd,
+        '\u{1F000}'..='\u{1FAFF}' => Kind::Blank,
+        _ => Kind::Letter,
+    }
+}
+
+/// Greek and Cyrillic hold letters that look Latin.
+fn is_look_alike_script(c: char) -> bool {
+    matches!(c, '\u{370}'..='\u{52F}')
+}
+
+/// Appends the letter in lower case if that has the same length, else as it is.
+fn push_lower(folded: &mut Vec<u8>, c: char) {
+    let lower = match c {
+        'А'..='Я' | 'Α'..='Ω' | 'À'..='Þ' => char::from_u32(u32::from(c) + 0x20).unwrap_or(c),
+        'Ѐ'..='Џ' => char::from_u32(u32::from(c) + 0x50).unwrap_or(c),
+        '\u{100}'..='\u{24F}' | '\u{386}'..='\u{38F}' | '\u{460}'..='\u{58F}' | '\u{1E00}'..='\u{1EFF}' => {
+            c.to_lowercase().next().filter(|lower| lower.len_utf8() == c.len_utf8()).unwrap_or(c)
+        }
+        _ => c,
+    };
+    let mut buffer = [0u8; 4];
+    folded.extend_from_slice(lower.encode_utf8(&mut buffer).as_bytes());
+}
+
+/// Writes the normalised view of a piece: invisible characters and combining marks gone, NFKC by character, tag characters as the
+/// ASCII they stand for, Latin look-alikes in words that mix scripts replaced, lower case outside of ASCII.
+pub(super) fn normalise(piece: &str, view: &mut View) {
+    view.text.clear();
+    view.origins.clear();
+    let mixed = mixes_scripts(piece);
+    for (origin, c) in piece.char_indices() {
+        if c.is_ascii() {
+            view.push(c, origin);
+            continue;
+        }
+        match c {
+            '\u{E0020}'..='\u{E007E}' => {
+                if let Some(tag) = char::from_u32(u32::from(c) - 0xE0000) {
+                    view.push(tag, origin);
+                }
+            }
+            '\u{AD}'
+            | '\u{300}'..='\u{36F}'
+            | '\u{61C}'
+            | '\u{115F}'
+            | '\u{1160}'
+            | '\u{17B4}'
+            | '\u{17B5}'
+            | '\u{180E}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+            | '\u{FE00}'..='\u{FE0F}'
+            | '\u{3164}'
+            | '\u{FFA0}'
+            | '\u{E0000}'..='\u{E0FFF}' => {}
+            _ => {
+                for n in std::iter::once(c).nfkc() {
+                    if matches!(n, '\u{300}'..='\u{36F}') {
+                        continue;
+                    }
+                    let n = if mixed { latin_look_alike(n).unwrap_or(n) } else { n };
+                    match kind(n, ' ') {
+                        _ if n.is_ascii() => view.push(n, origin),
+                        Kind::Letter => n.to_lowercase().take(1).for_each(|n| view.push(n, origin)),
+                        _ => view.push(' ', origin),
+                    }
+                }
+            }
+        }
+    }
+    view.origins.push(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+}
+
+fn mixes_scripts(piece: &str) -> bool {
+    let mut previous = ' ';
+    piece.chars().any(|c| {
+        let mixed = c.is_ascii_alphabetic() && is_look_alike_script(previous)
+            || is_look_alike_script(c) && previous.is_ascii_alphabetic();
+        previous = c;
+        mixed
+    })
+}
+
+/// Latin letter for a Cyrillic, Greek or Armenian one of the same shape (a cut of Unicode TR39 confusables).
+fn latin_look_alike(c: char) -> Option<char> {
+    Some(match c {
+        'а' | 'А' | 'α' | 'Α' => 'a',
+        'в' | 'В' | 'β' | 'Β' => 'b',
+        'с' | 'С' | 'ϲ' => 'c',
+        'ԁ' | 'Ԁ' => 'd',
+        'е' | 'Е' | 'ё' | 'ε' | 'Ε' => 'e',
+        'һ' | 'Һ' | 'н' | 'Н' | 'Η' => 'h',
+        'і' | 'І' | 'ї' | 'Ї' | 'ι' | 'Ι' => 'i',
+        'ј' | 'Ј' => 'j',
+        'к' | 'К' | 'κ' | 'Κ' => 'k',
+        'ӏ' | 'Ӏ' => 'l',
+        'м' | 'М' | 'Μ' => 'm',
+        'ո' | 'п' | 'η' | 'Ν' => 'n',
+        'о' | 'О' | 'ο' | 'Ο' | 'σ' | 'օ' => 'o',
+        'р' | 'Р' | 'ρ' | 'Ρ' => 'p',
+        'ԛ' => 'q',
+        'г' => 'r',
+        'ѕ' | 'Ѕ' => 's',
+        'т' | 'Т' | 'τ' | 'Τ' => 't',
+        'υ' | 'ս' | 'μ' => 'u',
+        'ν' | 'ѵ' => 'v',
+        'ω' | 'ԝ' | 'Ԝ' => 'w',
+        'х' | 'Х' | 'χ' | 'Χ' => 'x',
+        'у' | 'У' | 'γ' | 'Υ' => 'y',
+        'Ζ' => 'z',
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_look_alike_stands_for_its_letter() {
+        for (from, to) in [
+            ('а', 'a'),
+            ('о', 'o'),
+            ('е', 'e'),
+            ('ѕ', 's'),
+            ('і', 'i'),
+            ('р', 'p'),
+            ('ԁ', 'd'),
+            ('ӏ', 'l'),
+            ('ν', 'v'),
+            ('ο', 'o'),
+            ('ω', 'w'),
+            ('σ', 'o'),
+            ('һ', 'h'),
+            ('ԝ', 'w'),
+            ('т', 't'),
+        ] {
+            assert_eq!(latin_look_alike(from), Some(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn folding_keeps_every_byte_in_its_place() {
+        for text in ["«ИГНОРИРУЙ» Ü – déjà", "ﬁle İstanbul ẞ", "忽略，之前。", "🙂 ok"] {
+            let mut folded = Vec::new();
+            fold(text, &mut folded);
+            assert_eq!(folded.len(), text.len(), "{text}");
+            let folded = String::from_utf8(folded).unwrap();
+            assert!(text.chars().map(char::len_utf8).sum::<usize>() == folded.len());
+        }
+    }
+
+    #[test]
+    fn a_view_leads_back_to_the_original_bytes() {
+        let text = "x i\u{200B}g\u{200B}nore Ａll";
+        let mut view = View::default();
+        normalise(text, &mut view);
+        assert_eq!(view.text, "x ignore All");
+        let span = view.original(2..8);
+        assert_eq!(&text[span], "i\u{200B}g\u{200B}nore");
+        assert_eq!(&text[view.original(9..12)], "Ａll");
+    }
+
+    #[test]
+    fn ordinary_text_in_other_scripts_is_not_odd() {
+        let mut folded = Vec::new();
+        for text in ["Привет, мир!", "「これは」テスト。", "¿Qué tal? – Bien…", "family 👨‍👩‍👧 ok ❤️"]
+        {
+            assert!(!fold(text, &mut folded), "{text}");
+        }
+        for text in ["ign\u{200B}ore", "іgnоre", "ｉｇｎｏｒｅ", "𝐢𝐠𝐧𝐨𝐫𝐞", "i\u{0336}g"] {
+            assert!(fold(text, &mut folded), "{text}");
+        }
+    }
+}

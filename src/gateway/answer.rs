@@ -1,0 +1,192 @@
+//! Answers: Sentinel's own, and what is added to an upstream's.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::domain::{Action, Dialect, Outcome};
+
+use super::admission::tell_allowance;
+use super::body;
+use super::context::{Context, Failure, Recorded};
+use super::problem::{Problem, StreamShape};
+use super::{Gate, audit};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+const ACTION: HeaderName = HeaderName::from_static("x-sentinel-action");
+const POLICY: HeaderName = HeaderName::from_static("x-sentinel-policy");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+impl Gate {
+    /// The fields that every answer carries.
+    pub(super) fn mark(&self, head: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+        head.insert_header(REQUEST_ID, context.id_header.clone())?;
+        head.insert_header(ANTHROPIC_REQUEST_ID, context.id_header.clone())?;
+        head.insert_header(ACTION, HeaderValue::from_static(context.action.as_str()))?;
+        if let Some(policy) = &context.policy {
+            head.insert_header(POLICY, visible(&policy.label().to_string()))?;
+        } else if let Some(shown) = &context.policy_shown {
+            head.insert_header(POLICY, visible(shown))?;
+        }
+        if let Some(allowance) = &context.allowance {
+            tell_allowance(head, allowance)?;
+        }
+        Ok(())
+    }
+
+    /// An upstream's final head: its own request id is kept beside ours.
+    pub(super) fn mark_upstream(&self, head: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+        let theirs = head.headers.get(REQUEST_ID).or_else(|| head.headers.get(ANTHROPIC_REQUEST_ID)).cloned();
+        if let Some(theirs) = theirs {
+            head.insert_header(UPSTREAM_REQUEST_ID, theirs)?;
+        }
+        self.mark(head, context)
+    }
+
+    /// Answers with `problem` after recording it; `trusted` says that the connection's framing can be relied on.
+    ///
+    /// # Errors
+    /// Never for the client's sake: when it has left, the row is there and that is all.
+    pub(super) async fn refuse(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        problem: Problem,
+        trusted: bool,
+    ) -> pingora::Result<bool> {
+        let settled = trusted && body::settle(session).await;
+        context.action = Action::Block;
+        let outcome = match problem.status {
+            _ if problem.blocked.is_some() => Outcome::Blocked,
+            502 | 504 => Outcome::UpstreamFailed,
+            _ => Outcome::Refused,
+        };
+        let failure = Failure { status: problem.status, code: problem.code, outcome };
+        let problem = match context.recorded {
+            Recorded::Nothing if context.audited => match self.record(session, context, failure).await {
+                Ok(()) => problem,
+                Err(instead) => {
+                    context.failure = Some(Failure { status: instead.status, code: instead.code, outcome });
+                    instead
+                }
+            },
+            _ => {
+                context.failure = Some(failure);
+                problem
+            }
+        };
+        self.tell(session, context, &problem, settled).await;
+        if !settled {
+            body::linger(session).await;
+        }
+        Ok(true)
+    }
+
+    /// Writes `problem` in the shape of the request's dialect.
+    pub(super) async fn tell(&self, session: &mut Session, context: &Context, problem: &Problem, keep: bool) {
+        let body = problem.body(context.dialect, context.id);
+        let written = match self.problem_head(context, problem, body.len()) {
+            Ok(head) => write(session, head, body, keep).await,
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            session.set_keepalive(None);
+        }
+    }
+
+    fn problem_head(
+        &self,
+        context: &Context,
+        problem: &Problem,
+        length: usize,
+    ) -> pingora::Result<Box<ResponseHeader>> {
+        let mut head = ResponseHeader::build(problem.status, Some(16))?;
+        head.insert_header(CONTENT_TYPE, JSON)?;
+        head.insert_header(CONTENT_LENGTH, length)?;
+        self.mark(&mut head, context)?;
+        if problem.status == 401 {
+            head.insert_header(WWW_AUTHENTICATE, "Bearer")?;
+        }
+        if let Some(allow) = problem.allow {
+            head.insert_header(ALLOW, allow)?;
+        }
+        if let Some(after) = problem.retry_after {
+            // Whole seconds, rounded up: whoever comes earlier comes in vain.
+            head.insert_header(RETRY_AFTER, after.as_millis().div_ceil(1_000).max(1).to_string())?;
+        }
+        if problem.final_answer {
+            head.insert_header(SHOULD_RETRY, "false")?;
+        }
+        if context.dialect == Dialect::Bedrock {
+            head.insert_header(AMAZON_ERROR, problem.amazon_type())?;
+        }
+        Ok(Box::new(head))
+    }
+
+    /// A result that Sentinel gives itself.
+    pub(super) async fn give(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        status: u16,
+        body: Bytes,
+        keep: bool,
+    ) -> pingora::Result<bool> {
+        let mut head = ResponseHeader::build(status, Some(8))?;
+        head.insert_header(CONTENT_TYPE, JSON)?;
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+        self.mark(&mut head, context)?;
+        if write(session, Box::new(head), body, keep).await.is_err() {
+            session.set_keepalive(None);
+        }
+        Ok(true)
+    }
+
+    /// Ends a stream that broke off: an error event and a proper end instead of a cut, which SDKs would take for one.
+    pub(super) async fn end_stream(&self, session: &mut Session, context: &Context, problem: &Problem) {
+        let Some(shape) = context.answering.stream else { return };
+        let Some(end) = problem.stream_end(context.dialect, shape, context.id) else { return };
+        let separator: &'static [u8] = match (context.answering.between_events(), shape) {
+            (true, _) => b"",
+            (false, StreamShape::Lines) => b"\n",
+            (false, _) => b"\n\n",
+        };
+        let bytes = if separator.is_empty() { end } else { [separator, &end].concat().into() };
+        if session.write_response_body(Some(bytes), true).await.is_err() {
+            tracing::debug!(request.id = %context.id, client.ip = ?audit::client_ip(session), "the client left a broken stream");
+        }
+    }
+}
+
+async fn write(session: &mut Session, head: Box<ResponseHeader>, body: Bytes, keep: bool) -> pingora::Result<()> {
+    // The answer to HEAD has the length of a body and none.
+    let bodiless = session.req_header().method == Method::HEAD;
+    if !keep || bodiless {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(head, bodiless).await?;
+    session.write_response_body((!bodiless).then_some(body), true).await
+}
+
+/// A header value that shows `text`, whatever characters a policy's name is made of.
+fn visible(text: &str) -> HeaderValue {
+    let shown: String = text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    HeaderValue::try_from(shown).unwrap_or_else(|_| HeaderValue::from_static("?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policys_name_makes_a_header_value_whatever_it_is_made_of() {
+        assert_eq!(visible("default@7"), "default@7");
+        assert_eq!(visible("größe\r\nx: 1@3"), "gr??e??x: 1@3");
+    }
+}

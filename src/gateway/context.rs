@@ -1,0 +1,125 @@
+//! What one request carries from hook to hook.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use prometheus::IntGauge;
+
+use crate::authn::Caller;
+use crate::domain::{Action, Dialect, Outcome, RequestId, Source};
+use crate::enforce::Inspection;
+use crate::limits::Allowance;
+use crate::policy::CompiledPolicy;
+use crate::upstream::Route;
+
+use super::answering::Answering;
+use super::replay::Home;
+
+/// How far the audit trail of a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Nothing,
+    /// The decision is in the journal; its completion is owed.
+    Begun,
+    Done,
+}
+
+/// Why a request did not go well, as far as that is known when it is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub status: u16,
+    pub code: &'static str,
+    pub outcome: Outcome,
+}
+
+/// What goes to the upstream, apart from the bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forwarding {
+    pub length: usize,
+    /// The body is not the one that came: fields that describe its coding or digest no longer hold.
+    pub rewritten: bool,
+    /// The query, without the question mark.
+    pub query: String,
+}
+
+/// Made when the head of a request is complete.
+pub(super) struct Context {
+    pub id: RequestId,
+    /// `id` as the two header fields carry it.
+    pub id_header: HeaderValue,
+    pub started: Instant,
+    pub source: Source,
+    /// The shape of answers; a guess until the route is known.
+    pub dialect: Dialect,
+    /// The row of the route table, for metrics.
+    pub label: &'static str,
+    pub route: Option<Route>,
+    pub caller: Option<Arc<Caller>>,
+    pub policy: Option<Arc<CompiledPolicy>>,
+    /// The policy as a header field names it, where it is not `policy`.
+    pub policy_shown: Option<String>,
+    /// Until the audit event is made of it.
+    pub inspection: Option<Inspection>,
+    pub action: Action,
+    pub allowance: Option<Allowance>,
+    /// Time spent waiting for the client's body.
+    pub body_wait: Duration,
+    pub forwarding: Forwarding,
+    pub home: Home,
+    pub attempts: u32,
+    pub forwarded_at: Option<Instant>,
+    pub answering: Answering,
+    pub recorded: Recorded,
+    pub failure: Option<Failure>,
+    /// False for `GET /health`, which no caller stands behind.
+    pub audited: bool,
+    _in_flight: InFlight,
+}
+
+/// Counts a request for as long as its context lives.
+struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Context {
+    pub(super) fn new(in_flight: &IntGauge) -> Self {
+        in_flight.inc();
+        let id = RequestId::new();
+        Self {
+            id,
+            // Never fails: an id is plain ASCII.
+            id_header: HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("req_")),
+            started: Instant::now(),
+            source: Source::Gateway,
+            dialect: Dialect::Openai,
+            label: "none",
+            route: None,
+            caller: None,
+            policy: None,
+            policy_shown: None,
+            inspection: None,
+            action: Action::Allow,
+            allowance: None,
+            body_wait: Duration::ZERO,
+            forwarding: Forwarding::default(),
+            home: Home::default(),
+            attempts: 0,
+            forwarded_at: None,
+            answering: Answering::default(),
+            recorded: Recorded::Nothing,
+            failure: None,
+            audited: true,
+            _in_flight: InFlight(in_flight.clone()),
+        }
+    }
+
+    /// Time that was spent neither upstream nor waiting for the client's body.
+    pub(super) fn overhead(&self, now: Instant) -> Duration {
+        self.forwarded_at.unwrap_or(now).duration_since(self.started).saturating_sub(self.body_wait)
+    }
+}

@@ -1,0 +1,402 @@
+//! The way to the upstream: which header fields go along, whose credential, which connection, and when to try again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use prometheus::Histogram;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::authn::ApiKeySecret;
+use crate::domain::Dialect;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+use super::Gate;
+use super::context::Context;
+
+/// Connections are tried this often before the request fails; with several addresses the next one takes its turn.
+const CONNECT_ATTEMPTS: u32 = 2;
+/// For writing one piece of a request; an upstream that stops reading would hold it for ever.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests on one HTTP/2 connection to an upstream; pingora's own figure is one.
+const H2_STREAMS: usize = 100;
+
+/// What is made once of an upstream's configuration.
+pub(super) struct Destination {
+    pub host: HeaderValue,
+    /// The operator's credential and the field it travels in.
+    pub credential: Option<(HeaderName, HeaderValue)>,
+    ca: Option<Arc<CaType>>,
+    pub duration: Histogram,
+    pub first_byte: Histogram,
+}
+
+impl Destination {
+    /// # Errors
+    /// What cannot be used, with the key of its setting.
+    pub(super) fn of(upstream: &Upstream, metrics: &Metrics) -> std::result::Result<Self, String> {
+        let name = &upstream.name;
+        let host =
+            HeaderValue::try_from(&upstream.authority).map_err(|_| format!("upstreams.{name}.url: no valid host"))?;
+        let credential = match &upstream.config.api_key {
+            None => None,
+            Some(key) => Some(
+                credential(upstream.dialect, key.expose())
+                    .ok_or_else(|| format!("upstreams.{name}.api_key: cannot stand in a header field"))?,
+            ),
+        };
+        let ca = match &upstream.config.ca_file {
+            None => None,
+            Some(file) => {
+                Some(roots(file).map_err(|fault| format!("upstreams.{name}.ca_file: {}: {fault}", file.display()))?)
+            }
+        };
+        Ok(Self {
+            host,
+            credential,
+            ca,
+            duration: metrics.upstream_duration.with_label_values(&[name]),
+            first_byte: metrics.upstream_ttfb.with_label_values(&[name]),
+        })
+    }
+}
+
+fn credential(dialect: Dialect, key: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = match dialect {
+        Dialect::Openai | Dialect::Ollama | Dialect::Bedrock => (AUTHORIZATION, format!("Bearer {key}")),
+        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+    };
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+/// The system's roots and those of `file`: pingora takes a peer's list instead of its own, not beside it.
+fn roots(file: &std::path::Path) -> std::result::Result<Arc<CaType>, String> {
+    let mut own: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("not a PEM file with certificates: {error}"))?;
+    if own.is_empty() {
+        return Err("it has no certificate".to_owned());
+    }
+    let mut usable = rustls::RootCertStore::empty();
+    for certificate in &own {
+        usable.add(certificate.clone()).map_err(|error| format!("a certificate cannot be used: {error}"))?;
+    }
+    own.extend(pingora::tls::load_native_certs().unwrap_or_default());
+    Ok(own.into_iter().map(|certificate| WrappedX509::new(certificate.as_ref().to_vec(), parse_x509)).collect())
+}
+
+/// Whether a client's header field stays behind.
+fn stays_behind(name: &str, own_credential: bool, rewritten: bool) -> bool {
+    match name {
+        // RFC 9110, 7.6.1: fields of one connection; and what the gateway has met or decides itself.
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "te"
+        | "trailer"
+        | "transfer-encoding"
+        | "upgrade"
+        | "http2-settings"
+        | "expect"
+        | "accept-encoding" => true,
+        // Whoever stands behind a gateway does not learn who stands before it, nor take their word for it.
+        "cookie" | "cookie2" | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "true-client-ip"
+        | "cf-connecting-ip" => true,
+        "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" => own_credential,
+        "content-encoding" | "content-md5" | "content-digest" | "repr-digest" | "digest" => rewritten,
+        // Some servers take an underscore for a dash.
+        "content_length" | "transfer_encoding" | "content_type" | "content_encoding" => true,
+        _ => name.starts_with("x-sentinel-") || name.starts_with("x-forwarded-"),
+    }
+}
+
+/// Takes away what must not reach the upstream, and every value that carries a Sentinel key.
+fn clean(head: &mut RequestHeader, own_credential: bool, rewritten: bool) -> Result<()> {
+    let carries_key = |headers: &HeaderMap, name: &HeaderName| {
+        headers.get_all(name).iter().any(|value| ApiKeySecret::looks_like(value.as_bytes()))
+    };
+    let removed: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| stays_behind(name.as_str(), own_credential, rewritten) || carries_key(&head.headers, name))
+        .cloned()
+        .collect();
+    for name in removed {
+        let kept: Vec<HeaderValue> = if stays_behind(name.as_str(), own_credential, rewritten) {
+            Vec::new()
+        } else {
+            let values = head.headers.get_all(&name).iter();
+            values.filter(|value| !ApiKeySecret::looks_like(value.as_bytes())).cloned().collect()
+        };
+        head.remove_header(&name);
+        for value in kept {
+            head.append_header(name.clone(), value)?;
+        }
+    }
+    Ok(())
+}
+
+impl Gate {
+    /// # Errors
+    /// 502 when the upstream's name has not been resolved, ever.
+    pub(super) fn peer(&self, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.attempts += 1;
+        let route = context.route.as_ref().ok_or_else(|| Error::explain(ErrorType::HTTPStatus(500), "no route"))?;
+        let upstream = &route.upstream;
+        let address = self
+            .state
+            .upstreams
+            .address(upstream)
+            .ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address"))?;
+        // An empty name would switch verification off; an IP address is verified as one.
+        let name = if upstream.tls { upstream.host.clone() } else { String::new() };
+        let mut peer = HttpPeer::new(address, upstream.tls, name);
+        let config = &upstream.config;
+        peer.group_key = upstream.index as u64;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(config.connect_timeout.get());
+        options.total_connection_timeout = Some(config.connect_timeout.get() * 2);
+        options.read_timeout = Some(config.read_timeout.get());
+        options.write_timeout = Some(WRITE_TIMEOUT);
+        options.idle_timeout = Some(config.idle_timeout.get());
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        options.max_h2_streams = H2_STREAMS;
+        if upstream.tls {
+            options.alpn = ALPN::H2H1;
+            options.ca = self.destinations.get(upstream.index).and_then(|destination| destination.ca.clone());
+        }
+        Ok(Box::new(peer))
+    }
+
+    /// # Errors
+    /// Never in practice: what is inserted was checked.
+    pub(super) fn upstream_head(&self, head: &mut RequestHeader, context: &Context) -> Result<()> {
+        let Some(route) = &context.route else { return Ok(()) };
+        let Some(destination) = self.destinations.get(route.upstream.index) else { return Ok(()) };
+        let forwarding = &context.forwarding;
+        clean(head, destination.credential.is_some(), forwarding.rewritten)?;
+        head.insert_header(HOST, destination.host.clone())?;
+        if forwarding.length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.insert_header(CONTENT_LENGTH, forwarding.length)?;
+        } else {
+            head.remove_header(&CONTENT_LENGTH);
+        }
+        if let Some((name, value)) = &destination.credential {
+            head.insert_header(name.clone(), value.clone())?;
+        }
+        let (path, query) = super::framing::split_target(head.raw_path());
+        // The target of HTTP/2 also carries the authority that the client asked for.
+        if head.uri.authority().is_some() || path != route.path.as_bytes() || query != forwarding.query.as_bytes() {
+            let target = if forwarding.query.is_empty() {
+                route.path.clone()
+            } else {
+                [&route.path, "?", &forwarding.query].concat()
+            };
+            head.set_raw_path(target.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// A pooled connection that has died is tried again: nothing of an answer was seen, and the body is still there.
+    pub(super) fn try_again(
+        &self,
+        session: &Session,
+        mut error: Box<Error>,
+        context: &Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let dead = matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError);
+        let unanswered = context.answering.status.is_none() && session.response_written().is_none();
+        error.set_retry(reused && dead && unanswered && *error.esource() == ErrorSource::Upstream);
+        error
+    }
+
+    pub(super) fn reconnect(&self, mut error: Box<Error>, context: &Context) -> Box<Error> {
+        error.set_retry(context.attempts < CONNECT_ATTEMPTS);
+        error
+    }
+
+    /// The request is about to leave.
+    pub(super) fn depart(&self, context: &mut Context, length: usize, query: String) {
+        context.forwarding.length = length;
+        context.forwarding.query = query;
+        context.forwarded_at = Some(Instant::now());
+    }
+}
+
+/// What the client, the metrics and the audit row are told of an error of pingora's.
+pub(super) fn status_of(error: &Error) -> u16 {
+    match (error.esource(), error.etype()) {
+        (_, ErrorType::HTTPStatus(status)) => *status,
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectTimedout
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout,
+        ) => 504,
+        (ErrorSource::Upstream, _) => 502,
+        (
+            ErrorSource::Downstream,
+            ErrorType::ConnectionClosed
+            | ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::H2Error,
+        ) => 499,
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => 408,
+        (ErrorSource::Downstream, _) => 400,
+        _ => 500,
+    }
+}
+
+/// For the metric of upstream errors.
+pub(super) fn kind_of(error: &Error) -> &'static str {
+    match error.etype() {
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => "timeout",
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error => "reset",
+        _ => "connect",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn names(head: &RequestHeader) -> Vec<&str> {
+        let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_sentinel_key_never_leaves_wherever_it_stands() {
+        let mut head = head(&[
+            ("x-sentinel-key", "snt_live_1"),
+            ("x-api-key", "snt_live_1"),
+            ("authorization", "Bearer snt_test_1"),
+            ("x-notes", "the key is snt_live_1"),
+            ("accept", "snt_live_1"),
+            ("accept", "application/json"),
+        ]);
+        clean(&mut head, false, false).unwrap();
+        assert_eq!(names(&head), ["accept"]);
+        assert_eq!(head.headers.get_all("accept").iter().count(), 1);
+        assert_eq!(head.headers["accept"], "application/json");
+    }
+
+    #[test]
+    fn fields_of_the_connection_and_of_the_way_stay_behind() {
+        let mut head = head(&[
+            ("connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("expect", "100-continue"),
+            ("accept-encoding", "gzip"),
+            ("proxy-authorization", "x"),
+            ("cookie", "a=1"),
+            ("forwarded", "for=1"),
+            ("x-forwarded-for", "1"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "1"),
+            ("x-sentinel-anything", "1"),
+            ("transfer_encoding", "chunked"),
+            ("anthropic-version", "2023-06-01"),
+            ("content-encoding", "gzip"),
+            ("content-type", "application/json"),
+            ("traceparent", "00-1-2-01"),
+            ("x-stainless-lang", "python"),
+        ]);
+        clean(&mut head, false, false).unwrap();
+        assert_eq!(
+            names(&head),
+            ["anthropic-version", "content-encoding", "content-type", "traceparent", "x-stainless-lang"]
+        );
+    }
+
+    #[test]
+    fn a_clients_credential_goes_on_unless_the_operator_has_one() {
+        let fields =
+            [("authorization", "Bearer sk-1"), ("x-api-key", "sk-ant"), ("api-key", "az"), ("x-goog-api-key", "AI")];
+        let mut passed = head(&fields);
+        clean(&mut passed, false, false).unwrap();
+        assert_eq!(names(&passed), ["api-key", "authorization", "x-api-key", "x-goog-api-key"]);
+        let mut replaced = head(&fields);
+        clean(&mut replaced, true, false).unwrap();
+        assert!(names(&replaced).is_empty());
+    }
+
+    #[test]
+    fn what_describes_the_old_bytes_goes_when_the_body_was_rewritten() {
+        let mut head = head(&[("content-encoding", "gzip"), ("content-md5", "x"), ("digest", "y"), ("accept", "z")]);
+        clean(&mut head, false, true).unwrap();
+        assert_eq!(names(&head), ["accept"]);
+    }
+
+    #[test]
+    fn each_dialect_has_a_place_for_the_operators_credential() {
+        for (dialect, name, value) in [
+            (Dialect::Openai, "authorization", "Bearer k"),
+            (Dialect::Ollama, "authorization", "Bearer k"),
+            (Dialect::Bedrock, "authorization", "Bearer k"),
+            (Dialect::Anthropic, "x-api-key", "k"),
+            (Dialect::Gemini, "x-goog-api-key", "k"),
+        ] {
+            let (field, text) = credential(dialect, "k").unwrap();
+            assert_eq!((field.as_str(), text.to_str().unwrap()), (name, value));
+            assert!(text.is_sensitive());
+        }
+        assert!(credential(Dialect::Openai, "a\nb").is_none());
+    }
+
+    #[test]
+    fn errors_become_the_statuses_of_the_contract() {
+        let error = |kind: ErrorType, source: fn(Box<Error>) -> Box<Error>| source(Error::new(kind));
+        for (kind, status) in [
+            (ErrorType::ConnectTimedout, 504),
+            (ErrorType::ReadTimedout, 504),
+            (ErrorType::ConnectRefused, 502),
+            (ErrorType::TLSHandshakeFailure, 502),
+            (ErrorType::ConnectionClosed, 502),
+        ] {
+            assert_eq!(status_of(&error(kind, Error::into_up)), status);
+        }
+        for (kind, status) in [
+            (ErrorType::ConnectionClosed, 499),
+            (ErrorType::WriteError, 499),
+            (ErrorType::WriteTimedout, 499),
+            (ErrorType::ReadTimedout, 408),
+            (ErrorType::InvalidHTTPHeader, 400),
+        ] {
+            assert_eq!(status_of(&error(kind, Error::into_down)), status);
+        }
+        assert_eq!(status_of(&Error::new(ErrorType::InternalError)), 500);
+        assert_eq!(status_of(&Error::new(ErrorType::HTTPStatus(503))), 503);
+    }
+}

@@ -1,0 +1,210 @@
+//! Walks a request that was read through detection and decision.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName};
+
+use crate::domain::{Action, AuditFinding, Dialect, Direction, Role, Verdict};
+use crate::enforce::{self, Forward, Inspection, RequestBody};
+use crate::policy::CompiledPolicy;
+use crate::protocol::Unreadable;
+
+use super::context::Context;
+use super::problem::{Blocked, Problem};
+use super::{Gate, anchor};
+
+/// From this size on a body is inspected on another thread: it takes milliseconds, in which this one serves others.
+const ASIDE: usize = 256 << 10;
+
+impl Gate {
+    /// The policy that the caller is under.
+    ///
+    /// # Errors
+    /// 503 `guard_unavailable`.
+    pub(super) async fn pin_policy(&self, context: &mut Context) -> Result<Arc<CompiledPolicy>, Problem> {
+        let Some(caller) = context.caller.as_deref() else { return Err(Problem::invalid_key()) };
+        match anchor::on_main(self.main.as_ref(), self.state.policies.get(caller)).await {
+            Ok(policy) => Ok(context.policy.insert(policy).clone()),
+            Err(error) => {
+                tracing::error!(request.id = %context.id, %error, "no policy can be had");
+                self.state.metrics.failclosed.with_label_values(&["policy"]).inc();
+                Err(Problem::unguarded())
+            }
+        }
+    }
+
+    /// Inspects body and query, and says what goes on to the upstream.
+    ///
+    /// # Errors
+    /// The refusal: by the policy, or because the body cannot be looked at.
+    pub(super) async fn inspect(
+        &self,
+        headers: &HeaderMap,
+        context: &mut Context,
+        body: Bytes,
+        query: &str,
+    ) -> Result<Bytes, Problem> {
+        let policy = self.pin_policy(context).await?;
+        let started = Instant::now();
+        let inspected = self.inspect_body(headers, context.dialect, policy.clone(), &body).await?;
+        let mut inspection = inspected.map_err(|unreadable| {
+            let Unreadable { status, code, message } = unreadable;
+            Problem::new(status, code, message)
+        })?;
+        if !query.is_empty() {
+            let text = enforce::inspect_text(&self.state.engine, &policy, query, Role::Other, Direction::Input);
+            merge(&mut inspection, text.verdict, text.findings, query.len());
+        }
+        self.scan_total.observe(started.elapsed().as_secs_f64());
+        self.count(&inspection.findings);
+        context.action = inspection.verdict.action;
+        if inspection.verdict.blocked() {
+            let reveal = context.caller.as_deref().is_some_and(|caller| caller.reveal);
+            let revealed = reveal.then(|| (inspection.verdict.categories.clone(), policy.label().to_string()));
+            let blocked = Blocked::input(inspection.verdict.risk_score, inspection.verdict.pii_detected, revealed);
+            context.inspection = Some(inspection);
+            return Err(Problem::blocked(self.state.config.block_status, context.id, blocked));
+        }
+        let forward = std::mem::replace(&mut inspection.forward, Forward::AsReceived);
+        context.inspection = Some(inspection);
+        Ok(match forward {
+            Forward::AsReceived => body,
+            Forward::Redacted(bytes) => {
+                context.forwarding.rewritten = true;
+                bytes
+            }
+        })
+    }
+
+    /// The outer error is one of Sentinel's own.
+    async fn inspect_body(
+        &self,
+        headers: &HeaderMap,
+        dialect: Dialect,
+        policy: Arc<CompiledPolicy>,
+        body: &Bytes,
+    ) -> Result<Result<Inspection, Unreadable>, Problem> {
+        let content_type = text(headers, &CONTENT_TYPE)?;
+        let content_encoding = text(headers, &CONTENT_ENCODING)?;
+        if body.len() < ASIDE {
+            let body = RequestBody { bytes: body, dialect: Some(dialect), content_type, content_encoding };
+            return Ok(enforce::inspect(&self.state.engine, &policy, body, &self.read_limits));
+        }
+        let (engine, limits, body) = (self.state.engine.clone(), self.read_limits, body.clone());
+        let (content_type, content_encoding) = (content_type.map(str::to_owned), content_encoding.map(str::to_owned));
+        tokio::task::spawn_blocking(move || {
+            let body = RequestBody {
+                bytes: &body,
+                dialect: Some(dialect),
+                content_type: content_type.as_deref(),
+                content_encoding: content_encoding.as_deref(),
+            };
+            enforce::inspect(&engine, &policy, body, &limits)
+        })
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "an inspection did not finish");
+            self.state.metrics.failclosed.with_label_values(&["scan"]).inc();
+            Problem::unguarded()
+        })
+    }
+
+    fn count(&self, findings: &[AuditFinding]) {
+        for finding in findings {
+            let detector = match finding.detector {
+                crate::domain::Detector::Pii => "pii",
+                crate::domain::Detector::Secrets => "secrets",
+                crate::domain::Detector::Injection => "injection",
+            };
+            self.state.metrics.detections.with_label_values(&[detector, finding.category.as_str(), "input"]).inc();
+        }
+    }
+}
+
+/// The one value of a field that says how the body is to be read.
+///
+/// # Errors
+/// 400 when it is repeated or not plain text: servers would differ about it.
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let refused = || Problem::new(400, "malformed_request", format!("`{name}` is repeated or not plain text"));
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(value), None) => Ok(Some(value)),
+        _ => Err(refused()),
+    }
+}
+
+/// Adds what was found in the query. It cannot be rewritten like a body, so what would be redacted is refused.
+fn merge(inspection: &mut Inspection, query: Verdict, findings: Vec<AuditFinding>, bytes: usize) {
+    let verdict = &mut inspection.verdict;
+    let action = if query.action == Action::Redact { Action::Block } else { query.action };
+    verdict.action = verdict.action.max(action);
+    verdict.escalate |= query.escalate;
+    verdict.risk_score = verdict.risk_score.max(query.risk_score);
+    verdict.categories.extend(query.categories);
+    verdict.categories.sort_unstable();
+    verdict.categories.dedup();
+    verdict.pii_detected |= query.pii_detected;
+    verdict.injection_detected |= query.injection_detected;
+    verdict.findings.extend(query.findings);
+    inspection.findings.extend(findings.into_iter().map(|finding| AuditFinding { path: "query".into(), ..finding }));
+    inspection.coverage.scanned += bytes as u64;
+    inspection.coverage.segments += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::domain::{Category, Coverage};
+
+    fn clean() -> Inspection {
+        Inspection {
+            verdict: Verdict::clean(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            model: None,
+            stream: false,
+            user_id: None,
+            forward: Forward::AsReceived,
+        }
+    }
+
+    #[test]
+    fn the_stronger_verdict_of_body_and_query_counts_and_a_query_is_never_redacted() {
+        for (found, expected) in [
+            (Action::Allow, Action::Allow),
+            (Action::Flag, Action::Flag),
+            (Action::Redact, Action::Block),
+            (Action::Block, Action::Block),
+        ] {
+            let mut inspection = clean();
+            let query = Verdict { action: found, risk_score: 40, categories: vec![Category::Pii], ..Verdict::clean() };
+            merge(&mut inspection, query, Vec::new(), 12);
+            assert_eq!(inspection.verdict.action, expected);
+            assert_eq!((inspection.verdict.risk_score, inspection.coverage.scanned), (40, 12));
+            assert_eq!(inspection.verdict.categories, [Category::Pii]);
+        }
+        let mut inspection = clean();
+        inspection.verdict.action = Action::Redact;
+        merge(&mut inspection, Verdict::clean(), Vec::new(), 1);
+        assert_eq!(inspection.verdict.action, Action::Redact, "a clean query leaves the body's verdict alone");
+    }
+
+    #[test]
+    fn fields_that_say_how_to_read_a_body_are_single_and_plain() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(text(&headers, &CONTENT_ENCODING), Ok(None));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(text(&headers, &CONTENT_ENCODING), Ok(Some("gzip")));
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("br"));
+        assert_eq!(text(&headers, &CONTENT_ENCODING).unwrap_err().status, 400);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(b"text/\xff").unwrap());
+        assert_eq!(text(&headers, &CONTENT_TYPE).unwrap_err().status, 400);
+    }
+}

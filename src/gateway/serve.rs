@@ -1,0 +1,220 @@
+//! The listener and the threads behind it.
+//!
+//! Each thread has a runtime, a pingora service and a pool of upstream connections of its own, over one listening socket:
+//! nothing is shared that could be contended, and no task moves between threads.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ShutdownWatch};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use super::{Gate, GatewayState};
+
+/// Per connection, and kept while it is idle; pingora's 64 KiB would be most of what an idle connection costs.
+const READ_BUFFER: usize = 8 << 10;
+/// Windows of HTTP/2: the default of 64 KiB costs a round trip for each 64 KiB of prompt.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+const H2_STREAMS: u32 = 100;
+/// After the last request: HTTP/2 answers are handed to the connection's task, which still has to write them.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// A gateway that is listening.
+pub struct Running {
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    work: Arc<Work>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// No new connections, idle ones closed, requests in flight finished; false when `within` was over first.
+    pub async fn drain(self, within: Duration) -> bool {
+        self.stop.send_replace(true);
+        let finished = tokio::time::timeout(within, self.work.over()).await.is_ok();
+        if finished {
+            tokio::time::sleep(FLUSH).await;
+        }
+        self.end.send_replace(true);
+        let threads = self.threads;
+        // Joining waits for the threads, so it must not happen on the caller's.
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;
+        finished && joined.unwrap_or(false)
+    }
+
+    /// Requests under way and listeners that are open.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.work.count.load(Ordering::Acquire)
+    }
+}
+
+/// Starts on threads of its own (`config.threads`). Called inside a runtime, it makes that the one that database connections
+/// belong to.
+///
+/// # Errors
+/// When the listener cannot be used, or an upstream's credential or certificates.
+pub fn start(listener: TcpListener, state: GatewayState) -> std::io::Result<Running> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let count = match state.config.threads {
+        0 => std::thread::available_parallelism()?.get(),
+        threads => threads,
+    };
+    let gate = Gate::new(state, Handle::try_current().ok())
+        .map_err(|faults| std::io::Error::new(std::io::ErrorKind::InvalidInput, faults.join("\n")))?;
+    let work = Arc::new(Work::default());
+    let (stop, stopped) = watch::channel(false);
+    let (end, ended) = watch::channel(false);
+    let mut threads = Vec::with_capacity(count);
+    for number in 0..count {
+        let listener = listener.try_clone()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (gate, stopped, mut ended) = (gate.clone(), stopped.clone(), ended.clone());
+        let open = Work::begin(&work);
+        let body = move || {
+            runtime.block_on(async move {
+                let service = tokio::spawn(listen(listener, address, gate, stopped, open));
+                // The sender lives as long as the gateway does; its loss is an end as well.
+                let _ = ended.wait_for(|end| *end).await;
+                service.abort();
+            });
+        };
+        threads.push(std::thread::Builder::new().name(format!("gateway-{number}")).spawn(body)?);
+    }
+    Ok(Running { address, stop, end, work, threads })
+}
+
+async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped: ShutdownWatch, open: Begun) {
+    let config = &gate.state.config;
+    let conf = Arc::new(ServerConf {
+        upstream_keepalive_pool_size: config.upstream_pool,
+        threads: 1,
+        ..ServerConf::default()
+    });
+    let (head_within, idle_within) = (config.head_timeout.get(), config.keepalive_timeout.get());
+    let work = open.0.clone();
+    let mut proxy = pingora::proxy::http_proxy(&conf, gate);
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(idle_within);
+    proxy.server_options = Some(options);
+    let mut h2 = default_h2_options();
+    h2.initial_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_concurrent_streams(H2_STREAMS);
+    proxy.h2_options = Some(h2);
+    let mut service = Service::new("gateway".into(), Front { proxy: Arc::new(proxy), work, head_within });
+    let name = address.to_string();
+    service
+        .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));
+    // Pingora adopts a socket that it finds under the name of a listener, instead of binding one.
+    let mut sockets = Fds::new();
+    sockets.add(name, listener.into_raw_fd());
+    service.start_service(Some(Arc::new(parking_lot::Mutex::new(sockets))), stopped, 1).await;
+    drop(open);
+}
+
+/// What has to end before a drain is over.
+#[derive(Default)]
+struct Work {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// One piece of it, over when dropped.
+struct Begun(Arc<Work>);
+
+impl Work {
+    fn begin(work: &Arc<Self>) -> Begun {
+        work.count.fetch_add(1, Ordering::AcqRel);
+        Begun(work.clone())
+    }
+
+    async fn over(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+tokio::task_local! {
+    /// Set by the first hook of an HTTP/1 request.
+    static HEAD_COMPLETE: Arc<AtomicBool>;
+}
+
+/// The head of this task's request has arrived.
+pub(super) fn head_is_complete() {
+    // HTTP/2 has no such flag: its heads arrive in frames that the connection bounds.
+    let _ = HEAD_COMPLETE.try_with(|flag| flag.store(true, Ordering::Release));
+}
+
+/// Stands before the proxy on every connection: counts requests, and gives up on heads that do not come.
+struct Front {
+    proxy: Arc<HttpProxy<Gate>>,
+    work: Arc<Work>,
+    head_within: Duration,
+}
+
+#[async_trait]
+impl HttpServerApp for Front {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        stop: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let _begun = Work::begin(&self.work);
+        if session.is_http2() {
+            return self.proxy.process_new_http(session, stop).await;
+        }
+        let complete = Arc::new(AtomicBool::new(false));
+        let request = HEAD_COMPLETE.scope(complete.clone(), self.proxy.process_new_http(session, stop));
+        tokio::pin!(request);
+        tokio::select! {
+            biased;
+            reused = &mut request => return reused,
+            () = tokio::time::sleep(self.head_within) => {}
+        }
+        // From here on the hooks have limits of their own.
+        if complete.load(Ordering::Acquire) { request.await } else { None }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use super::PolicyLabel;
+use super::compile::{KnownRules, ROLES};
+use crate::domain::{Action, Category, Finding, Judged, Role, Severity, Verdict};
+use crate::protocol::BinaryRule;
+
+/// What a further category adds to the risk score.
+const FURTHER_CATEGORY: f32 = 5.0;
+
+/// A policy ready to run: one table of settings per group of roles, about a KiB for 200 rules.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    pub(super) label: PolicyLabel,
+    pub(super) known: Arc<KnownRules>,
+    /// By the slot of a rule.
+    pub(super) tables: Box<[Box<[Setting]>]>,
+    /// Index of the table that holds for each of `ROLES`.
+    pub(super) table_of_role: [u8; ROLES.len()],
+    pub(super) escalate_at: Option<u8>,
+    pub(super) binary: BinaryRule,
+    pub(super) fails_open: bool,
+    pub(super) block_message: Option<Box<str>>,
+}
+
+/// What is done about findings of one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Thousandths.
+    pub(super) threshold: u16,
+    pub(super) action: Action,
+    pub(super) escalate: bool,
+}
+
+impl Setting {
+    fn is_reached(self, confidence: f32) -> bool {
+        confidence >= f32::from(self.threshold) / 1000.0
+    }
+}
+
+impl CompiledPolicy {
+    #[must_use]
+    pub const fn label(&self) -> &PolicyLabel {
+        &self.label
+    }
+
+    /// What to do with content that holds no readable text.
+    #[must_use]
+    pub const fn binary(&self) -> BinaryRule {
+        self.binary
+    }
+
+    /// Whether a request goes on uninspected when the inspection itself breaks (a defect of a detector), instead of being
+    /// refused with 503 `guard_unavailable`.
+    #[must_use]
+    pub const fn fails_open(&self) -> bool {
+        self.fails_open
+    }
+
+    /// What clients are told of a blocked request, if it is not the standard sentence.
+    #[must_use]
+    pub fn block_message(&self) -> Option<&str> {
+        self.block_message.as_deref()
+    }
+
+    /// Judges findings; `role_of` tells the role of a finding's segment. Costs nothing without findings, and one hash
+    /// look-up for each.
+    ///
+    /// The risk score is the highest `severity × confidence` of any finding whose rule is not allowed altogether, below
+    /// its threshold or not (low counts 30, medium 55, high 80, critical 100), and 5 for every further category that was
+    /// not let pass; at most 100. So it grades what the action only cuts in two.
+    #[must_use]
+    pub fn decide(&self, findings: Vec<Finding>, role_of: impl Fn(usize) -> Role) -> Verdict {
+        if findings.is_empty() {
+            return Verdict::clean();
+        }
+        let mut verdict = Verdict { findings: Vec::with_capacity(findings.len()), ..Verdict::clean() };
+        let mut risk = 0f32;
+        for finding in findings {
+            let category = finding.rule.category;
+            let setting = self.setting(&finding, role_of(finding.segment));
+            let reached = setting.is_reached(finding.confidence);
+            let action = if reached { setting.action } else { Action::Allow };
+            if setting.action != Action::Allow {
+                risk = risk.max(weight(finding.rule.severity) * finding.confidence);
+            }
+            verdict.action = verdict.action.max(action);
+            verdict.escalate |= reached && setting.escalate;
+            verdict.pii_detected |= category == Category::Pii;
+            verdict.injection_detected |= reached && category.is_attack();
+            if action != Action::Allow && !verdict.categories.contains(&category) {
+                verdict.categories.push(category);
+            }
+            verdict.findings.push(Judged { finding, action });
+        }
+        verdict.categories.sort_unstable();
+        verdict.risk_score = score(risk, verdict.categories.len());
+        verdict.escalate |= self.escalate_at.is_some_and(|least| verdict.risk_score >= least);
+        verdict
+    }
+
+    fn setting(&self, finding: &Finding, role: Role) -> Setting {
+        let index = match role {
+            Role::System => 0,
+            Role::User => 1,
+            Role::Assistant => 2,
+            Role::Tool => 3,
+            Role::ToolDefinition => 4,
+            Role::Other => 5,
+        };
+        let table = self.table_of_role.get(index).and_then(|table| self.tables.get(usize::from(*table)));
+        let setting = table.and_then(|table| table.get(self.known.slot(&finding.rule)));
+        // Every table has a slot for every rule and category; a setting that blocks is the safe answer if one had not.
+        setting.copied().unwrap_or(Setting { threshold: 0, action: Action::Block, escalate: false })
+    }
+}
+
+const fn weight(severity: Severity) -> f32 {
+    match severity {
+        Severity::Low => 30.0,
+        Severity::Medium => 55.0,
+        Severity::High => 80.0,
+        Severity::Critical => 100.0,
+    }
+}
+
+fn score(risk: f32, categories: usize) -> u8 {
+    let further = (1..categories).map(|_| FURTHER_CATEGORY).sum::<f32>();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100; NaN becomes 0")]
+    let score = (risk + further).round().clamp(0.0, 100.0) as u8;
+    score
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
