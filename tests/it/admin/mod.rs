@@ -1,6 +1,7 @@
 //! The admin face from outside, over HTTP.
 
 mod api_keys;
+mod audit_logs;
 mod client;
 mod errors;
 mod isolation;
