@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("enforce", &["domain", "protocol", "detect", "policy"]),
     ("upstream", &["domain", "config"]),
     ("audit", &["domain", "config", "telemetry", "store"]),
-    ("process", &["domain", "telemetry", "authn", "detect", "policy", "enforce", "audit"]),
+    ("process", &["domain", "telemetry", "store", "authn", "detect", "policy", "enforce", "audit"]),
     ("health", &["store", "audit"]),
     ("mock_llm", &[]),
     (
@@ -57,10 +57,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["admin/"]),
     ("utoipa_axum", &["admin/"]),
     ("sqlx", &["store/"]),
-    ("moka", &["cache/"]),
+    ("moka", &["cache/", "authn/key_cache", "policy/cache"]),
     ("anyhow", &["main.rs", "cli/", "server.rs"]),
     ("serde_yaml", &["config/", "detect/", "policy/", "cli/"]),
-    ("hyper", &["mock_llm"]),
+    ("hyper", &["admin/", "mock_llm"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

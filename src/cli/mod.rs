@@ -66,6 +66,7 @@ enum Outcome {
 pub fn main() -> ExitCode {
     // Before anything opens a connection.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::telemetry::withhold_panic_messages();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Dev(args) => dev::run(args, cli.json),

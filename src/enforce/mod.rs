@@ -47,6 +47,28 @@ pub struct Inspection {
     pub forward: Forward,
 }
 
+impl Inspection {
+    /// Of a body that nobody looked at, although it goes on: the detectors broke and the policy fails open.
+    #[must_use]
+    pub fn unseen(received: usize) -> Self {
+        let received = u64::try_from(received).unwrap_or(u64::MAX);
+        Self {
+            verdict: Verdict::clean(),
+            findings: Vec::new(),
+            coverage: Coverage { received, ..Coverage::default() },
+            model: None,
+            stream: false,
+            user_id: None,
+            forward: Forward::AsReceived,
+        }
+    }
+}
+
+/// Runs an inspection; None when it panicked, so that the policy can say what becomes of the request.
+pub fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(inspect)).ok()
+}
+
 /// Inspects a request's body. An empty body is clean.
 ///
 /// # Errors

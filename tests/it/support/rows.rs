@@ -11,7 +11,6 @@ use super::raw::PATIENCE;
 /// What the tests ask of a row.
 #[derive(Debug, FromRow)]
 pub struct Row {
-    pub id: Uuid,
     pub action: String,
     pub source: String,
     pub user_id: Option<String>,
@@ -20,17 +19,12 @@ pub struct Row {
     pub findings: String,
     pub outcome: Option<String>,
     pub status: Option<i64>,
-    /// The whole row as text, to search it.
-    pub everything: String,
 }
 
-const SQLITE: &str = "SELECT id, action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
-    pii_detected, findings, outcome, status, \
-    concat_ws(' ', node, source, method, path, dialect, upstream, model, user_id, client_ip, policy_name, categories, \
-    findings, coverage, error_code, completion_error_code) AS everything FROM audit_logs ";
-const POSTGRES: &str = "SELECT id, action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
-    pii_detected, findings::text AS findings, outcome, status::bigint AS status, \
-    audit_logs::text AS everything FROM audit_logs ";
+const SQLITE: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+    pii_detected, findings, outcome, status FROM audit_logs";
+const POSTGRES: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+    pii_detected, findings::text AS findings, outcome, status::bigint AS status FROM audit_logs";
 
 impl TestDatabase {
     /// The row of a request id (`req_…`).

@@ -16,7 +16,6 @@ use super::{Row, TestDatabase};
 #[derive(Clone, Debug)]
 pub struct Tenant {
     pub access_token: String,
-    pub org_id: String,
     pub workspace_id: String,
     pub key_id: String,
     pub key: String,
@@ -47,7 +46,6 @@ impl Reply {
 }
 
 pub struct Sentinel {
-    pub config: Config,
     pub provider: MockLlm,
     pub client: reqwest::Client,
     pub tenant: Tenant,
@@ -73,13 +71,13 @@ impl Sentinel {
         let provider = MockLlm::start().await.unwrap();
         let mut config = test_config(&database, folder.path(), &provider.url());
         change(&mut config);
-        let server = server::Sentinel::start(config.clone(), server::Options { migrate: true, ..Default::default() })
+        let server = server::Sentinel::start(config, server::Options { migrate: true, ..Default::default() })
             .await
             .expect("Sentinel starts");
         let (gateway, admin) = (server.gateway.unwrap(), server.admin.unwrap());
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         let tenant = register(&client, &format!("http://{admin}"), "Harness", "harness@sentinel.test").await;
-        Self { config, provider, client, tenant, database, gateway, admin, server: Some(server), _folder: folder }
+        Self { provider, client, tenant, database, gateway, admin, server: Some(server), _folder: folder }
     }
 
     pub fn gateway(&self) -> SocketAddr {
@@ -92,11 +90,6 @@ impl Sentinel {
 
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
-    }
-
-    /// Another organization on the same Sentinel.
-    pub async fn another_tenant(&self, name: &str, email: &str) -> Tenant {
-        register(&self.client, &self.admin_url(), name, email).await
     }
 
     /// A request to the admin face as the tenant's owner.
@@ -196,7 +189,6 @@ pub async fn register(client: &reqwest::Client, admin: &str, name: &str, email: 
     let key = json!({"workspace_id": workspace["id"], "name": "Production API Key"});
     let key = post("/api-keys", key).await.expect(201).json();
     Tenant {
-        org_id: text(&owner["org_id"]),
         workspace_id: text(&workspace["id"]),
         key_id: text(&key["id"]),
         key: text(&key["key"]),
