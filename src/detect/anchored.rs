@@ -113,6 +113,9 @@ impl Anchored {
 
     /// Tries the rules whose anchor stands at the word start `at`.
     pub(super) fn word(&self, text: &[u8], at: usize, key: u32, run: &mut Run, sink: &mut Sink<'_>) {
+        if at < run.end && run.attempts > ATTEMPTS_PER_RUN {
+            return;
+        }
         let from = self.words.partition_point(|(other, _, _)| *other < key);
         for (_, anchor, rules) in self.words[from..].iter().take_while(|(other, _, _)| *other == key) {
             if text[at..].starts_with(anchor) {

@@ -15,7 +15,7 @@ use evidence::{Groups, Term};
 use lexicon::Lexicon;
 
 /// Evidence at which a sentence is as likely an attack as not, in log-odds.
-const EVEN: f32 = 3.0;
+const EVEN: f32 = 2.7;
 /// Findings below are not worth a row: no preset acts on them.
 const LEAST: f32 = 0.4;
 /// How much of the sentence before counts for the next one, and how much of it at most.

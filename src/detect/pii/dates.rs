@@ -19,6 +19,7 @@ pub(super) fn is_date(cluster: &Cluster<'_>, i: usize) -> bool {
     if i + 3 > groups.len()
         || cluster.separator(i) != cluster.separator(i + 1)
         || !matches!(cluster.separator(i), b"/" | b"-" | b".")
+        || cluster.separator(i + 2) == cluster.separator(i)
     {
         return false;
     }

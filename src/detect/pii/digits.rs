@@ -11,8 +11,8 @@ use crate::detect::bytes::{at, is_word};
 
 /// Groups looked at together; a longer chain of groups is read in several clusters.
 const GROUPS: usize = 12;
-/// A run of more digits is a number, not an identifier (the longest is a card's 19).
-pub(super) const LONGEST_GROUP: usize = 24;
+/// A run of more digits is a number, not an identifier (the longest is an IBAN's 26 and more).
+pub(super) const LONGEST_GROUP: usize = 32;
 
 /// One run of digits.
 #[derive(Clone, Copy, Default)]
@@ -157,9 +157,12 @@ fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
     match after {
         b' ' => before.is_ascii_uppercase() || next.is_ascii_uppercase() || before == b' ' && next.is_ascii_digit(),
         b',' => next == b' ' && matches!(at(text, end + 2), b'1' | b'2'),
-        b'x' => text[start] == b'0',
+        b'x' if text[start] == b'0' => true,
         b'-' => true,
-        _ => before.is_ascii_uppercase() || after.is_ascii_alphabetic() && !is_word(before),
+        _ => {
+            before.is_ascii_uppercase()
+                || after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_lowercase() && end - start == 2)
+        }
     }
 }
 

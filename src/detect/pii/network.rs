@@ -14,12 +14,10 @@ pub(super) fn colon_addresses(text: &[u8], known: &KnownRules, sink: &mut Sink<'
     let mut done = 0;
     for colon in memchr::memchr_iter(b':', text) {
         let (before, after) = (if colon > 0 { text[colon - 1] } else { 0 }, at(text, colon + 1));
-        let hex = before.is_ascii_hexdigit() && (after.is_ascii_hexdigit() || after == b':')
-            || before == b':' && after.is_ascii_hexdigit();
-        if colon < done || !hex {
-            if colon < done || !(after == b':' && at(text, colon + 2).is_ascii_hexdigit()) {
-                continue;
-            }
+        let inside = before.is_ascii_hexdigit() && after.is_ascii_hexdigit();
+        let compressed = after == b':' && (before.is_ascii_hexdigit() || at(text, colon + 2).is_ascii_hexdigit());
+        if colon < done || !(inside || compressed || before == b':' && after.is_ascii_hexdigit()) {
+            continue;
         }
         let mut start = colon;
         while start > done && colon - start < 6 && text[start - 1].is_ascii_hexdigit() {

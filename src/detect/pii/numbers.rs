@@ -15,7 +15,8 @@ use crate::detect::{Sink, checks};
 const CARD_SHAPES: &[&[usize]] =
     &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 5], &[4, 4, 4, 3], &[4, 4, 4, 1], &[4, 3, 3, 3]];
 
-/// Payment cards. With a valid check digit and a known network: full confidence. Printed in groups with card words near: weak.
+/// Payment cards. With a valid check digit and a known network: full confidence. With card words near, and printed in groups or with
+/// a valid check digit: weak.
 pub(super) fn card(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.card.as_ref()?;
     let first = cluster.groups()[i].len();
@@ -38,10 +39,10 @@ pub(super) fn card(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink
     let network = checks::card_network(digits);
     let confidence = if network && checks::luhn(digits) {
         rule.confidence
-    } else if (grouped && network || n >= 13 && n <= 19)
-        && cluster.nearby().is_nearest(Recognizer::CreditCard)
+    } else if (grouped || checks::luhn(digits))
+        && n >= 13
         && varied(digits)
-        && (grouped || network)
+        && cluster.nearby().is_nearest(Recognizer::CreditCard)
     {
         rule.weak?
     } else {
@@ -208,7 +209,7 @@ pub(super) fn attached(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, 
         sink.push(&rule.rule, confidence, token - 3..end);
         return Some(end);
     }
-    if letters == 2 && before.iter().all(u8::is_ascii_uppercase) {
+    if letters == 2 {
         if group.len() >= 2
             && let Some(rule) = &known.iban
             && let Some(end) = iban(text, token)
@@ -285,13 +286,13 @@ fn alphanumeric_end(text: &[u8], start: usize, most: usize) -> usize {
 
 /// Country, length, MOD 97; single spaces between groups of four are allowed.
 fn iban(text: &[u8], start: usize) -> Option<usize> {
-    let len = checks::iban_len([text[start], text[start + 1]])?;
+    let len = checks::iban_len([text[start].to_ascii_uppercase(), text[start + 1].to_ascii_uppercase()])?;
     let mut compact = [0u8; 34];
     let (mut n, mut i) = (0usize, start);
     while n < len {
         let byte = at(text, i);
-        if byte.is_ascii_digit() || byte.is_ascii_uppercase() {
-            compact[n] = byte;
+        if byte.is_ascii_alphanumeric() {
+            compact[n] = byte.to_ascii_uppercase();
             n += 1;
         } else if !(matches!(byte, b' ' | b'-') && n > 0 && n.is_multiple_of(4)) {
             return None;

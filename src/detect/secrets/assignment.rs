@@ -41,6 +41,9 @@ const KEYWORDS: &[(&str, Kind)] = &[
     ("auth key", Kind::Token),
     ("authorization", Kind::Token),
     ("client secret", Kind::Token),
+    ("secret key", Kind::Token),
+    ("secret access key", Kind::Token),
+    ("identified by", Kind::Password),
 ];
 
 /// Words that name something about a secret, not the secret.
@@ -74,10 +77,10 @@ impl Assignments {
         if at < *done {
             return;
         }
-        let Some((end, kind)) = KEYWORDS.iter().find_map(|(word, kind)| Some((stands(text, at, word)?, *kind))) else {
-            return;
-        };
-        let Some((value, quoted)) = value_after(text, end) else { return };
+        let standing = KEYWORDS.iter().filter_map(|(word, kind)| Some((stands(text, at, word)?, *kind)));
+        let Some((end, kind)) = standing.max_by_key(|(end, _)| *end) else { return };
+        let flag = at > 0 && text[at - 1] == b'-';
+        let Some((value, quoted)) = value_after(text, end, flag) else { return };
         *done = value.end;
         if let Some(confidence) = self.judge(&text[value.clone()], kind, quoted) {
             sink.push(&self.known.rule, confidence, value);
@@ -131,21 +134,21 @@ fn stands(text: &[u8], at: usize, word: &str) -> Option<usize> {
 }
 
 /// Finds the value behind the rest of a name, quotes, white space and one sign of assignment. The flag says whether it is quoted.
-fn value_after(text: &[u8], keyword_end: usize) -> Option<(std::ops::Range<usize>, bool)> {
+fn value_after(text: &[u8], keyword_end: usize, flag: bool) -> Option<(std::ops::Range<usize>, bool)> {
     let mut i = keyword_end;
-    let name_end = (i + NAME).min(text.len());
-    while i < name_end && (is_word(text[i]) || text[i] == b'-') {
+    let limit = (i + NAME).min(text.len());
+    while i < limit && (is_word(text[i]) || text[i] == b'-') {
         i += 1;
     }
     let rest = &text[keyword_end..i];
     if ABOUT.iter().any(|about| ends_with_part(rest, about.as_bytes())) {
         return None;
     }
+    let name_end = i;
     while matches!(at(text, i), b'"' | b'\'' | b'`' | b']' | b' ' | b'*') && i < name_end + 4 {
         i += 1;
     }
-    let sign = at(text, i);
-    match sign {
+    match at(text, i) {
         b'=' | b':' => {
             i += 1;
             // `:=`, `=>`, `==`, `!=` and `->` are read as one sign; a comparison with a literal leaks it as well.
@@ -155,6 +158,9 @@ fn value_after(text: &[u8], keyword_end: usize) -> Option<(std::ops::Range<usize
         }
         b'i' if text[i..].starts_with(b"is ") => i += 3,
         b',' if at(text, i + 1) == b' ' => i += 1,
+        // `--password value`, `IDENTIFIED BY 'value'`, `#define PASSWORD "value"`
+        _ if flag && at(text, name_end) == b' ' => i = name_end + 1,
+        _ if at(text, name_end) == b' ' && matches!(at(text, name_end + 1), b'"' | b'\'') => i = name_end + 1,
         _ => return None,
     }
     let blank_end = i + 4;

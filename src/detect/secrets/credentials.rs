@@ -66,6 +66,7 @@ pub(super) fn in_urls(text: &[u8], known: &Known, sink: &mut Sink<'_>) {
             b"passwd",
             b"secret",
             b"user",
+            b"guest",
             b"postgres",
             b"root",
             b"admin",

@@ -38,6 +38,8 @@ const TELL_TALES: &[&str] = &[
     "01234567",
     "deadbeef",
     "replace",
+    "enc(",
+    "abc123",
 ];
 
 /// Whether a value is a vendor's example, a template variable, a mask, or one character repeated.
