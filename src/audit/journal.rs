@@ -106,6 +106,8 @@ pub(super) struct Core {
     /// Wakes the syncing thread.
     pub(super) sync_due: Condvar,
     pub(super) shipping: AtomicBool,
+    /// The shipper came to its end and wrote down which requests are open.
+    pub(super) ship_ended: AtomicBool,
     pub(super) database_away: AtomicBool,
     failing: AtomicBool,
     damaged: Mutex<Vec<String>>,
@@ -151,6 +153,7 @@ impl Core {
             unsynced: Mutex::default(),
             sync_due: Condvar::new(),
             shipping: AtomicBool::new(false),
+            ship_ended: AtomicBool::new(false),
             database_away: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             damaged: Mutex::new(damaged),
@@ -366,6 +369,9 @@ impl Core {
             );
         }
         self.writing.lock().writer.finish();
+        if !self.ship_ended.load(Ordering::Acquire) {
+            return;
+        }
         let done = self.outbox.lock().done(true);
         super::recovery::discard(&*self.disk, &self.dir, &done);
     }
@@ -383,3 +389,10 @@ impl Core {
 
 /// How long a completion may wait for company: what `kill -9` may turn into an interrupted request.
 pub(super) const FLUSH_DELAY: Duration = Duration::from_millis(4);
+
+#[cfg(test)]
+impl Core {
+    pub(super) fn has_active_segment(&self) -> bool {
+        self.writing.lock().writer.has_active()
+    }
+}

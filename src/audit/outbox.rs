@@ -191,3 +191,14 @@ impl std::ops::AddAssign for Freed {
         self.bytes += other.bytes;
     }
 }
+
+#[cfg(test)]
+impl Outbox {
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) const fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+}

@@ -135,6 +135,7 @@ impl<S: Sink> Shipper<S> {
             }
         }
         self.tidy().await;
+        self.core.ship_ended.store(true, Ordering::Release);
         let left = self.rows.ready().len();
         if left > 0 {
             tracing::warn!(rows = left, "the database is away; audit records stay in the journal until the next start");
@@ -391,9 +392,10 @@ impl<S: Sink> Shipper<S> {
 
     /// Sleeps until `records` wait, the time is over, or the shipper has to stop.
     async fn sleep(&mut self, time: Option<Duration>, records: usize) {
-        if time.is_some_and(|time| time.is_zero())
-            || (records < usize::MAX && !self.core.outbox.lock().wake_at(records))
-        {
+        if time.is_some_and(|time| time.is_zero()) {
+            return tokio::task::yield_now().await;
+        }
+        if records < usize::MAX && !self.core.outbox.lock().wake_at(records) {
             return;
         }
         let timer = async {

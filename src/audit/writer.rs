@@ -113,3 +113,10 @@ impl Writer {
         self.active = None;
     }
 }
+
+#[cfg(test)]
+impl Writer {
+    pub(super) const fn has_active(&self) -> bool {
+        self.active.is_some()
+    }
+}

@@ -1,0 +1,168 @@
+//! What the audit journal costs a request, and a start.
+//!
+//! - `pair/*`: one request, `begin` and `complete`, of an event with two findings (about 1.4 KB of records); the shipper runs
+//!   beside it into a sink that takes everything. Budget: 2 µs (`audit record, journal and row` has 9, a row takes 4 to 7).
+//! - `open/64MiB`: opening a journal that a crash left, files in the page cache. Budget: 125 ms, so that 1 GiB takes 2 s.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sentinel::audit::{Journal, Sink, ship_to};
+use sentinel::config::{AuditConfig, ByteSize, SyncMode};
+use sentinel::domain::{
+    Action, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector, Direction, Outcome, Role,
+    Severity, Source, SystemClock, Timestamp,
+};
+use sentinel::store::{AuditRow, StoreError};
+use sentinel::telemetry::Metrics;
+
+struct Void;
+
+impl Sink for Void {
+    async fn ship(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        black_box(rows);
+        Ok(())
+    }
+}
+
+const AT: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
+
+fn event() -> AuditEvent {
+    let finding = AuditFinding {
+        detector: Detector::Pii,
+        rule_id: "pii.email_address".to_owned(),
+        category: Category::Pii,
+        entity: "EMAIL_ADDRESS".to_owned(),
+        severity: Severity::Low,
+        confidence: 0.85,
+        action: Action::Flag,
+        direction: Direction::Input,
+        role: Role::User,
+        path: "messages[1].content".to_owned(),
+        start: 120,
+        end: 141,
+    };
+    AuditEvent {
+        id: AuditId::new(),
+        org_id: None,
+        workspace_id: None,
+        api_key_id: None,
+        occurred_at: AT,
+        node: "0199e0d2-7f6b-7c3a-9d2e-4f5a6b7c8d9e".to_owned(),
+        source: Source::Gateway,
+        method: "POST".to_owned(),
+        path: "/v1/chat/completions".to_owned(),
+        dialect: Some("openai".to_owned()),
+        upstream: Some("openai".to_owned()),
+        model: Some("a-large-model".to_owned()),
+        user_id: Some("user-4711".to_owned()),
+        client_ip: Some("192.0.2.17".to_owned()),
+        policy_id: None,
+        policy_name: Some("balanced".to_owned()),
+        policy_version: Some(7),
+        action: Action::Flag,
+        direction: Direction::Input,
+        risk_score: 20,
+        pii_detected: true,
+        injection_detected: false,
+        escalated: false,
+        categories: vec![Category::Pii],
+        findings: vec![finding.clone(), finding],
+        coverage: Coverage { received: 2048, decoded: 2048, scanned: 1900, segments: 3, skipped: Vec::new() },
+        error_code: None,
+    }
+}
+
+fn completion(id: AuditId) -> Completion {
+    Completion {
+        id,
+        completed_at: AT,
+        outcome: Outcome::Completed,
+        status: 200,
+        upstream_status: Some(200),
+        duration_us: 812_345,
+        overhead_us: 87,
+        ttfb_us: Some(312_000),
+        response_bytes: 4711,
+        input_tokens: Some(512),
+        output_tokens: Some(128),
+        error_code: None,
+    }
+}
+
+fn open(dir: &Path, sync: SyncMode) -> Journal {
+    let config = AuditConfig { sync, max_backlog: ByteSize::mib(16 << 10), ..AuditConfig::default() };
+    Journal::open(dir, &config, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
+}
+
+/// Time of `pairs` requests made by each of `tasks` at once, divided by `tasks`.
+async fn pairs(sync: SyncMode, tasks: u64, pairs: u64) -> Duration {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), sync);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let shipping = tokio::spawn(ship_to(journal.clone(), Void, stopped));
+    let start = Instant::now();
+    let tasks_running: Vec<_> = (0..tasks)
+        .map(|_| {
+            let journal = journal.clone();
+            let prototype = event();
+            tokio::spawn(async move {
+                for _ in 0..pairs {
+                    let event = AuditEvent { id: AuditId::new(), ..prototype.clone() };
+                    let completion = completion(event.id);
+                    journal.begin(event).await.unwrap();
+                    journal.complete(completion);
+                }
+            })
+        })
+        .collect();
+    for task in tasks_running {
+        task.await.unwrap();
+    }
+    let time = start.elapsed() / u32::try_from(tasks).unwrap();
+    stop.send(true).unwrap();
+    shipping.await.unwrap();
+    journal.close().await;
+    time
+}
+
+fn journal(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("pair");
+    group.sample_size(20);
+    for (name, sync, tasks) in [
+        ("never", SyncMode::Never, 1),
+        ("interval", SyncMode::Interval, 1),
+        ("interval, 8 tasks", SyncMode::Interval, 8),
+        ("always, 64 tasks", SyncMode::Always, 64),
+    ] {
+        group.bench_function(name, |bencher| bencher.iter_custom(|n| runtime.block_on(pairs(sync, tasks, n))));
+    }
+    group.bench_function("event and completion made, not recorded", |bencher| {
+        let prototype = event();
+        bencher.iter(|| {
+            let event = AuditEvent { id: AuditId::new(), ..prototype.clone() };
+            black_box((completion(event.id), event))
+        });
+    });
+    group.finish();
+
+    let dir = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let journal = open(dir.path(), SyncMode::Never);
+        while journal.status().backlog_bytes < 64 << 20 {
+            journal.record(event(), completion(AuditId::new())).await.unwrap();
+        }
+        journal.close().await;
+    });
+    let mut group = criterion.benchmark_group("open");
+    group.throughput(Throughput::Bytes(64 << 20)).sample_size(10);
+    group.bench_function("64MiB", |bencher| bencher.iter(|| open(dir.path(), SyncMode::Never)));
+    group.finish();
+}
+
+criterion_group!(benches, journal);
+criterion_main!(benches);
