@@ -134,6 +134,9 @@ pub async fn down(config: &DatabaseConfig, steps: u32) -> Result<Vec<MigrationSt
 pub async fn status(config: &DatabaseConfig) -> Result<Vec<MigrationStatus>, StoreError> {
     let applied = match Owner::connect(config, false).await? {
         Some(mut owner) => {
+            if let Owner::Postgres(_) = owner {
+                owner.script(READ_AS_RUNTIME).await?;
+            }
             let applied = recorded(&mut owner).await?;
             owner.close().await?;
             applied
@@ -234,6 +237,15 @@ fn refuse_unknown(applied: &[Applied]) -> Result<(), StoreError> {
         None => Ok(()),
     }
 }
+
+/// Without `migrate_url` the login is the one that requests run under, which may do nothing of itself.
+const READ_AS_RUNTIME: &str = "
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'sentinel_runtime')
+        AND pg_has_role(session_user, 'sentinel_runtime', 'MEMBER') THEN
+        SET ROLE sentinel_runtime;
+    END IF;
+END $$";
 
 async fn recorded(owner: &mut Owner) -> Result<Vec<Applied>, StoreError> {
     let there: Option<(i64,)> = owner

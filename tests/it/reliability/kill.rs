@@ -67,7 +67,8 @@ async fn every_answered_request_has_its_row_after_kill_9() {
     }
     // One more start replays what the journal holds; SIGTERM ships the rest.
     let process = Process::serve(folder.path(), &provider.url(), &[]);
-    assert!(process.terminate().success());
+    let status = process.terminate();
+    assert!(status.success(), "{status}: {}", std::fs::read_to_string(folder.path().join("sentinel.log")).unwrap());
     let url = format!("sqlite://{}", folder.path().join("data/sentinel.db").display());
     let rows = count_rows(&url).await;
     let unique: HashSet<String> = rows.iter().cloned().collect();
