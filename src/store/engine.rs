@@ -33,7 +33,7 @@ pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 #[derive(Clone)]
 pub(super) enum Target {
     Postgres(Box<PgConnectOptions>),
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     /// Lives as long as one connection, and is reachable through no other.
     Memory,
 }
@@ -52,7 +52,8 @@ impl Target {
                 return Ok(Self::Memory);
             }
             let options = SqliteConnectOptions::from_str(url).map_err(unreadable("a SQLite file"))?;
-            Ok(Self::Sqlite(tuned(options).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)))
+            let options = tuned(options).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+            Ok(Self::Sqlite(Box::new(options)))
         } else {
             Err(StoreError::Database("database.url starts with neither sqlite: nor postgres://".to_owned()))
         }
@@ -102,7 +103,7 @@ impl Inner {
     pub(super) async fn connect(config: &DatabaseConfig, clock: SharedClock) -> Result<Self, StoreError> {
         let pools = match Target::of(&config.url)? {
             Target::Postgres(options) => postgres_pool(config, options).await?,
-            Target::Sqlite(options) => sqlite_pools(config, options).await?,
+            Target::Sqlite(options) => sqlite_pools(config, *options).await?,
             Target::Memory => memory_pool(config).await?,
         };
         // Only its being different from every other process's matters.

@@ -223,7 +223,7 @@ async fn unknown_paths_and_methods_are_answered_in_the_dialects_shape() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_journal_refuses_with_503_and_says_so_in_health() {
     let sentinel = Sentinel::start_with(crate::support::TestDatabase::sqlite().await, |config| {
-        config.audit.max_backlog = "1KiB".parse().unwrap();
+        config.audit.max_backlog = "32KiB".parse().unwrap();
         config.audit.segment_size = "64KiB".parse().unwrap();
     })
     .await;
