@@ -82,7 +82,9 @@ impl Client {
         let writer = TcpStream::connect(address).expect("the system accepts connections");
         writer.set_nodelay(true).expect("a socket option");
         let reader = BufReader::new(writer.try_clone().expect("a second handle"));
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n");
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
+        );
         Self { writer, reader, buffer: Vec::new(), head }
     }
 

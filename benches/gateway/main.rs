@@ -35,7 +35,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "2 KiB", shape: Shape::Text(2 << 10), requests: 6_000, budget: 1.5, status: 200 },
     Scenario { name: "32 KiB", shape: Shape::Text(32 << 10), requests: 3_000, budget: 3.0, status: 200 },
     Scenario { name: "256 KiB", shape: Shape::Text(256 << 10), requests: 600, budget: 4.2, status: 200 },
-    Scenario { name: "126 turns, 32 KiB", shape: Shape::Turns(32 << 10, 126), requests: 3_000, budget: 3.3, status: 200 },
+    Scenario {
+        name: "126 turns, 32 KiB",
+        shape: Shape::Turns(32 << 10, 126),
+        requests: 3_000,
+        budget: 3.3,
+        status: 200,
+    },
     Scenario { name: "blocked, 2 KiB", shape: Shape::Attack(2 << 10), requests: 6_000, budget: 0.8, status: 400 },
 ];
 
@@ -79,12 +85,7 @@ fn main() {
             }
         }
         let (ours, theirs) = (median(&mut ours), median(&mut theirs));
-        println!(
-            "{:<20} {theirs:>12.1} {ours:>12.1} {:>8.2} {:>8.2}",
-            scenario.name,
-            ours / theirs,
-            scenario.budget
-        );
+        println!("{:<20} {theirs:>12.1} {ours:>12.1} {:>8.2} {:>8.2}", scenario.name, ours / theirs, scenario.budget);
     }
 
     println!("\nmilliseconds for one request on one connection, p50 (pass-through, sentinel, difference)");

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::demo::{self, Demo};
 use super::options::key_value;
-use super::{Outcome, block_on, output, serve};
+use super::serve::Signals;
+use super::{Outcome, block_on, output};
 use crate::config::{self, Config, Flags, default_upstreams};
 use crate::mock_llm::MockLlm;
 use crate::server::{Options, Sentinel};
@@ -42,6 +43,7 @@ pub(super) fn run(args: Args, json: bool) -> anyhow::Result<Outcome> {
 }
 
 async fn dev(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<Outcome> {
+    let signals = Signals::new()?;
     let mock = MockLlm::start().await.context("the mock LLM cannot listen")?;
     mock.set_recording(false);
     let config = configure(args, data_dir, &mock.url())?;
@@ -58,7 +60,7 @@ async fn dev(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<Outcome
         let shown = args.data_dir.as_deref();
         output::line(banner(gateway, admin, &demo, shown))?;
     }
-    serve::run_until_signalled(sentinel).await
+    signals.run(sentinel).await
 }
 
 /// Defaults, then what `dev` wants, then `--set`; whatever that leads to must stay on this machine.

@@ -1,4 +1,4 @@
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::options::ConfigOptions;
 use super::{Outcome, block_on};
@@ -46,6 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 async fn serve(config: Config, options: Options) -> anyhow::Result<Outcome> {
     let environment = config.environment;
+    let signals = Signals::new()?;
     let sentinel = Sentinel::start(config, options).await?;
     let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".into(), |a| a.to_string());
     tracing::info!(
@@ -56,30 +57,42 @@ async fn serve(config: Config, options: Options) -> anyhow::Result<Outcome> {
         admin = %shown(sentinel.admin),
         "listening"
     );
-    run_until_signalled(sentinel).await
+    signals.run(sentinel).await
 }
 
-/// Waits for SIGTERM or SIGINT, then stops in order. Whatever ends that should not takes the process with it, so that
-/// its supervisor starts it anew.
-pub(super) async fn run_until_signalled(mut sentinel: Sentinel) -> anyhow::Result<Outcome> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let failed = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        name = sentinel.failed() => Some(name),
-    };
-    match failed {
-        None => tracing::info!("stopping; a second signal ends the process at once"),
-        Some(name) => tracing::error!(task = name, "ended although it should not have; stopping"),
+/// SIGTERM and SIGINT, caught from the moment this is made: before a face listens, so that nobody who has seen it listen
+/// can end the process without its drain.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tokio::select! {
-        () = sentinel.stop() => {}
-        _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
-        _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
-    }
-    match failed {
-        None => Ok(Outcome::Done),
-        Some(name) => anyhow::bail!("{name} ended although it should not have"),
+
+    /// Waits for one, then stops in order. Whatever ends that should not takes the process with it, so that its
+    /// supervisor starts it anew.
+    pub(super) async fn run(self, mut sentinel: Sentinel) -> anyhow::Result<Outcome> {
+        let Self { mut terminate, mut interrupt } = self;
+        let failed = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            name = sentinel.failed() => Some(name),
+        };
+        match failed {
+            None => tracing::info!("stopping; a second signal ends the process at once"),
+            Some(name) => tracing::error!(task = name, "ended although it should not have; stopping"),
+        }
+        tokio::select! {
+            () = sentinel.stop() => {}
+            _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
+            _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
+        }
+        match failed {
+            None => Ok(Outcome::Done),
+            Some(name) => anyhow::bail!("{name} ended although it should not have"),
+        }
     }
 }

@@ -51,7 +51,9 @@ impl Gate {
         let started = Instant::now();
         let inspected = self.inspect_body(headers, context.dialect, policy.clone(), &body, query).await?;
         let mut inspection = match inspected {
-            Some(inspected) => inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?,
+            Some(inspected) => {
+                inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?
+            }
             None if policy.fails_open() => {
                 self.state.metrics.failopen.with_label_values(&["scan"]).inc();
                 Inspection::unseen(body.len())
@@ -93,21 +95,23 @@ impl Gate {
         query: &str,
     ) -> Result<Option<Result<Inspection, Unreadable>>, Problem> {
         let (content_type, content_encoding) = (text(headers, &CONTENT_TYPE)?, text(headers, &CONTENT_ENCODING)?);
-        let look = |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
-            enforce::contained(|| {
-                let mut inspection = enforce::inspect(engine, policy, body, limits)?;
-                if !query.is_empty() {
-                    let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
-                    merge(&mut inspection, text.verdict, text.findings, query.len());
-                }
-                Ok(inspection)
-            })
-        };
+        let look =
+            |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
+                enforce::contained(|| {
+                    let mut inspection = enforce::inspect(engine, policy, body, limits)?;
+                    if !query.is_empty() {
+                        let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
+                        merge(&mut inspection, text.verdict, text.findings, query.len());
+                    }
+                    Ok(inspection)
+                })
+            };
         if body.len() < ASIDE {
             let body = RequestBody { bytes: body, dialect: Some(dialect), content_type, content_encoding };
             return Ok(look(&self.state.engine, &policy, body, query, &self.read_limits));
         }
-        let (engine, limits, body, query) = (self.state.engine.clone(), self.read_limits, body.clone(), query.to_owned());
+        let (engine, limits, body, query) =
+            (self.state.engine.clone(), self.read_limits, body.clone(), query.to_owned());
         let (content_type, content_encoding) = (content_type.map(str::to_owned), content_encoding.map(str::to_owned));
         let aside = tokio::task::spawn_blocking(move || {
             let (content_type, content_encoding) = (content_type.as_deref(), content_encoding.as_deref());

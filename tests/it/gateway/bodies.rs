@@ -148,7 +148,10 @@ async fn an_attack_is_found_in_every_place_of_a_body() {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{escaped}"}}]}}"#);
     sentinel.post("/v1/chat/completions", body).await.expect(400);
     // Any other upstream's JSON goes through the generic walker.
-    sentinel.post("/api/chat", json!({"model": "m", "messages": [{"role": "user", "content": ATTACK}]}).to_string()).await.expect(400);
+    sentinel
+        .post("/api/chat", json!({"model": "m", "messages": [{"role": "user", "content": ATTACK}]}).to_string())
+        .await
+        .expect(400);
     assert_eq!(sentinel.provider.requests(), 0);
     sentinel.stop().await;
 }

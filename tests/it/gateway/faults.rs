@@ -23,7 +23,8 @@ async fn wrong_keys_are_refused_whatever_header_they_come_in() {
     let sentinel = Sentinel::start_sqlite().await;
     let url = format!("{}/v1/chat/completions", sentinel.gateway_url());
     let body = chat_body("hello").to_string();
-    let ask = |name: &'static str, value: String| reply(sentinel.client.post(&url).header(name, value).body(body.clone()));
+    let ask =
+        |name: &'static str, value: String| reply(sentinel.client.post(&url).header(name, value).body(body.clone()));
     let good = sentinel.tenant.key.clone();
     let mistyped = format!("{}x", &good[..good.len() - 1]);
     for (name, value) in [
@@ -36,11 +37,9 @@ async fn wrong_keys_are_refused_whatever_header_they_come_in() {
     ] {
         refused(&sentinel, ask(name, value).await, 401, "invalid_api_key", "refused").await;
     }
-    for (name, value) in [
-        ("x-sentinel-key", good.clone()),
-        ("x-api-key", good.clone()),
-        ("authorization", format!("Bearer {good}")),
-    ] {
+    for (name, value) in
+        [("x-sentinel-key", good.clone()), ("x-api-key", good.clone()), ("authorization", format!("Bearer {good}"))]
+    {
         ask(name, value).await.expect(200);
     }
     // A well-formed key that nobody was given.
@@ -113,7 +112,8 @@ async fn a_body_beyond_the_limit_is_refused_with_413_that_the_client_gets_to_rea
     })
     .await;
     let large = chat_body(&"a ".repeat(1 << 20)).to_string();
-    refused(&sentinel, sentinel.post("/v1/chat/completions", large.clone()).await, 413, "request_too_large", "refused").await;
+    refused(&sentinel, sentinel.post("/v1/chat/completions", large.clone()).await, 413, "request_too_large", "refused")
+        .await;
     // Without a declared length it is counted.
     let chunk = format!("{:x}\r\n{}\r\n", large.len(), large);
     let bytes = format!(
@@ -176,10 +176,14 @@ async fn an_upstream_that_is_down_slow_or_breaks_off_gives_a_clear_answer_and_a_
     let row = sentinel.audit_row_anywhere(answer.header("x-request-id")).await;
     assert_eq!(row.outcome.as_deref(), Some("upstream_failed"), "{row:?}");
 
-    let mode = |mode: &str| json!({"model": format!("mock:{mode}"), "messages": [{"role": "user", "content": "hello"}]});
-    for (behaviour, status, outcome) in
-        [("hang", 504, "upstream_failed"), ("close", 502, "upstream_failed"), ("status:500", 500, "completed"), ("status:429", 429, "completed")]
-    {
+    let mode =
+        |mode: &str| json!({"model": format!("mock:{mode}"), "messages": [{"role": "user", "content": "hello"}]});
+    for (behaviour, status, outcome) in [
+        ("hang", 504, "upstream_failed"),
+        ("close", 502, "upstream_failed"),
+        ("status:500", 500, "completed"),
+        ("status:429", 429, "completed"),
+    ] {
         let answer = sentinel.post("/v1/chat/completions", mode(behaviour).to_string()).await;
         assert_eq!(answer.status, status, "{behaviour}: {}", answer.text);
         let row = sentinel.audit_row_anywhere(answer.header("x-request-id")).await;

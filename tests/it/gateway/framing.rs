@@ -33,7 +33,9 @@ fn case(name: &'static str, by: By, status: &'static [u16], bytes: impl Into<Vec
 
 /// A request with `line` first, `headers` between, and `body` as it is.
 fn request(line: &str, key: &str, headers: &str, body: &str) -> String {
-    format!("{line}\r\nhost: sentinel.test\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n{headers}\r\n{body}")
+    format!(
+        "{line}\r\nhost: sentinel.test\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n{headers}\r\n{body}"
+    )
 }
 
 fn chat(key: &str, headers: &str, body: &str) -> String {
@@ -50,27 +52,82 @@ fn cases(key: &str) -> Vec<Case> {
     let long_target = format!("POST /v1/chat/completions?q={} HTTP/1.1", "a".repeat(10 << 10));
     vec![
         // content-length and transfer-encoding
-        case("content-length and transfer-encoding", By::Us, &[400], chat(key, &format!("{length}transfer-encoding: chunked\r\n"), &chunked)),
-        case("transfer-encoding and content-length", By::Us, &[400], chat(key, &format!("transfer-encoding: chunked\r\n{length}"), &chunked)),
+        case(
+            "content-length and transfer-encoding",
+            By::Us,
+            &[400],
+            chat(key, &format!("{length}transfer-encoding: chunked\r\n"), &chunked),
+        ),
+        case(
+            "transfer-encoding and content-length",
+            By::Us,
+            &[400],
+            chat(key, &format!("transfer-encoding: chunked\r\n{length}"), &chunked),
+        ),
         case("content-length twice, equal", By::Us, &[400], chat(key, &format!("{length}{length}"), BODY)),
-        case("content-length as a list of equals", By::Us, &[400], chat(key, &format!("content-length: {0}, {0}\r\n", BODY.len()), BODY)),
-        case("content-length twice, different", By::Parser, &[400], chat(key, &format!("content-length: 3\r\n{length}"), BODY)),
-        case("content-length with a sign", By::Parser, &[400], chat(key, &format!("content-length: +{}\r\n", BODY.len()), BODY)),
+        case(
+            "content-length as a list of equals",
+            By::Us,
+            &[400],
+            chat(key, &format!("content-length: {0}, {0}\r\n", BODY.len()), BODY),
+        ),
+        case(
+            "content-length twice, different",
+            By::Parser,
+            &[400],
+            chat(key, &format!("content-length: 3\r\n{length}"), BODY),
+        ),
+        case(
+            "content-length with a sign",
+            By::Parser,
+            &[400],
+            chat(key, &format!("content-length: +{}\r\n", BODY.len()), BODY),
+        ),
         case("content-length in hexadecimal", By::Parser, &[400], chat(key, "content-length: 0x10\r\n", BODY)),
         case("content-length empty", By::Parser, &[400], chat(key, "content-length: \r\n", BODY)),
-        case("transfer-encoding: gzip, chunked", By::Us, &[400], chat(key, "transfer-encoding: gzip, chunked\r\n", &chunked)),
-        case("transfer-encoding: chunked, chunked", By::Us, &[400], chat(key, "transfer-encoding: chunked, chunked\r\n", &chunked)),
-        case("transfer-encoding on two lines", By::Us, &[400], chat(key, "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n", &chunked)),
+        case(
+            "transfer-encoding: gzip, chunked",
+            By::Us,
+            &[400],
+            chat(key, "transfer-encoding: gzip, chunked\r\n", &chunked),
+        ),
+        case(
+            "transfer-encoding: chunked, chunked",
+            By::Us,
+            &[400],
+            chat(key, "transfer-encoding: chunked, chunked\r\n", &chunked),
+        ),
+        case(
+            "transfer-encoding on two lines",
+            By::Us,
+            &[400],
+            chat(key, "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n", &chunked),
+        ),
         case("transfer-encoding: xchunked", By::Parser, &[400], chat(key, "transfer-encoding: xchunked\r\n", &chunked)),
         // line ends
         case("bare LF line ends", By::Us, &[400], with("").replace("\r\n", "\n")),
         case("one bare LF", By::Us, &[400], with("x-one: 1\n")),
         case("leading blank lines", By::Us, &[400], format!("\r\n\r\n{}", with(""))),
         // chunks
-        case("a chunk size that is no number", By::Us, &[400, 408], chat(key, "transfer-encoding: chunked\r\n", &format!("zz\r\n{BODY}\r\n0\r\n\r\n"))),
-        case("a chunk longer than it says", By::Us, &[400, 408], chat(key, "transfer-encoding: chunked\r\n", &format!("2\r\n{BODY}\r\n0\r\n\r\n"))),
+        case(
+            "a chunk size that is no number",
+            By::Us,
+            &[400, 408],
+            chat(key, "transfer-encoding: chunked\r\n", &format!("zz\r\n{BODY}\r\n0\r\n\r\n")),
+        ),
+        case(
+            "a chunk longer than it says",
+            By::Us,
+            &[400, 408],
+            chat(key, "transfer-encoding: chunked\r\n", &format!("2\r\n{BODY}\r\n0\r\n\r\n")),
+        ),
         // targets
-        case("absolute-form with our host", By::Us, &[400], line("POST http://sentinel.test/v1/chat/completions HTTP/1.1")),
+        case(
+            "absolute-form with our host",
+            By::Us,
+            &[400],
+            line("POST http://sentinel.test/v1/chat/completions HTTP/1.1"),
+        ),
         case("OPTIONS *", By::Us, &[400], request("OPTIONS * HTTP/1.1", key, "", "")),
         case("no Host", By::Us, &[400], with("").replace("host: sentinel.test\r\n", "")),
         case("two Hosts", By::Parser, &[400], with("host: other.test\r\n")),
@@ -87,12 +144,27 @@ fn cases(key: &str) -> Vec<Case> {
         case("post in lower case", By::Us, &[400, 405], line("post /v1/chat/completions HTTP/1.1")),
         case("method FOO", By::Us, &[405], line("FOO /v1/chat/completions HTTP/1.1")),
         case("GET where only POST is", By::Us, &[405], request("GET /v1/chat/completions HTTP/1.1", key, "", "")),
-        case("CONNECT", By::Parser, &[400, 405], "CONNECT sentinel.test:443 HTTP/1.1\r\nhost: sentinel.test:443\r\n\r\n"),
+        case(
+            "CONNECT",
+            By::Parser,
+            &[400, 405],
+            "CONNECT sentinel.test:443 HTTP/1.1\r\nhost: sentinel.test:443\r\n\r\n",
+        ),
         // hop-by-hop
         case("Connection: x-api-key", By::Us, &[400], with("connection: x-api-key\r\n")),
         case("Connection: close, content-type", By::Us, &[400], with("connection: close, content-type\r\n")),
         case("Connection: content-encoding", By::Us, &[400], with("connection: content-encoding\r\n")),
-        case("Upgrade: websocket", By::Us, &[400, 404, 405, 426, 501], request("GET /v1/realtime HTTP/1.1", key, "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "")),
+        case(
+            "Upgrade: websocket",
+            By::Us,
+            &[400, 404, 405, 426, 501],
+            request(
+                "GET /v1/realtime HTTP/1.1",
+                key,
+                "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                "",
+            ),
+        ),
         // sizes
         case("120 header fields", By::Us, &[431], with(&many)),
         case("a head of 40 KiB", By::Us, &[431], with(&large)),
@@ -103,7 +175,12 @@ fn cases(key: &str) -> Vec<Case> {
         case("NUL in a value", By::Parser, &[400], with("x-name: a\0b\r\n")),
         case("a bare CR in a value", By::Parser, &[400], with("x-name: a\rb\r\n")),
         case("HTTP/3.0", By::Parser, &[400, 505], with("").replace("HTTP/1.1", "HTTP/3.0")),
-        case("absolute-form for another host", By::Parser, &[400], line("POST http://other.test/v1/chat/completions HTTP/1.1")),
+        case(
+            "absolute-form for another host",
+            By::Parser,
+            &[400],
+            line("POST http://other.test/v1/chat/completions HTTP/1.1"),
+        ),
     ]
 }
 
@@ -228,21 +305,76 @@ async fn every_forbidden_http2_request_is_refused_and_never_reaches_the_upstream
     let path = |path: &'static str| [CHAT[0], CHAT[1], (":path", path), CHAT[3]];
     type Fields<'a> = Vec<(&'a str, &'a str)>;
     let cases: Vec<(&str, Fields, Fields, &[Answer])> = vec![
-        ("content-length twice", CHAT.to_vec(), vec![("content-length", &length), ("content-length", &length)], &[Answer::Status(400)]),
-        ("content-length as a list", CHAT.to_vec(), vec![("content-length", &list)], &[Answer::Status(400), Answer::Reset]),
-        ("content-length too small", CHAT.to_vec(), vec![("content-length", "3")], &[Answer::Reset, Answer::Status(400)]),
-        ("content-length too large", CHAT.to_vec(), vec![("content-length", "3000")], &[Answer::Reset, Answer::Status(400)]),
+        (
+            "content-length twice",
+            CHAT.to_vec(),
+            vec![("content-length", &length), ("content-length", &length)],
+            &[Answer::Status(400)],
+        ),
+        (
+            "content-length as a list",
+            CHAT.to_vec(),
+            vec![("content-length", &list)],
+            &[Answer::Status(400), Answer::Reset],
+        ),
+        (
+            "content-length too small",
+            CHAT.to_vec(),
+            vec![("content-length", "3")],
+            &[Answer::Reset, Answer::Status(400)],
+        ),
+        (
+            "content-length too large",
+            CHAT.to_vec(),
+            vec![("content-length", "3000")],
+            &[Answer::Reset, Answer::Status(400)],
+        ),
         ("connection header", CHAT.to_vec(), vec![("connection", "close")], &[Answer::Reset, Answer::Status(400)]),
-        ("transfer-encoding", CHAT.to_vec(), vec![("transfer-encoding", "chunked")], &[Answer::Reset, Answer::Status(400)]),
+        (
+            "transfer-encoding",
+            CHAT.to_vec(),
+            vec![("transfer-encoding", "chunked")],
+            &[Answer::Reset, Answer::Status(400)],
+        ),
         ("a header in upper case", CHAT.to_vec(), vec![("X-Upper", "1")], &[Answer::Reset, Answer::Status(400)]),
-        ("OPTIONS *", vec![(":method", "OPTIONS"), CHAT[1], (":path", "*"), CHAT[3]], vec![], &[Answer::Status(400), Answer::Reset]),
-        ("dot segments", path("/v1/x/../chat/completions").to_vec(), vec![], &[Answer::Status(400), Answer::Status(404)]),
-        ("an empty segment", path("//v1/chat/completions").to_vec(), vec![], &[Answer::Status(400), Answer::Status(404)]),
-        ("an encoded dot", path("/openai/%2e%2e/v1/chat/completions").to_vec(), vec![], &[Answer::Status(400), Answer::Status(404)]),
-        ("a space in the path", path("/v1/chat/completions x").to_vec(), vec![], &[Answer::Reset, Answer::Status(400), Answer::Status(404)]),
+        (
+            "OPTIONS *",
+            vec![(":method", "OPTIONS"), CHAT[1], (":path", "*"), CHAT[3]],
+            vec![],
+            &[Answer::Status(400), Answer::Reset],
+        ),
+        (
+            "dot segments",
+            path("/v1/x/../chat/completions").to_vec(),
+            vec![],
+            &[Answer::Status(400), Answer::Status(404)],
+        ),
+        (
+            "an empty segment",
+            path("//v1/chat/completions").to_vec(),
+            vec![],
+            &[Answer::Status(400), Answer::Status(404)],
+        ),
+        (
+            "an encoded dot",
+            path("/openai/%2e%2e/v1/chat/completions").to_vec(),
+            vec![],
+            &[Answer::Status(400), Answer::Status(404)],
+        ),
+        (
+            "a space in the path",
+            path("/v1/chat/completions x").to_vec(),
+            vec![],
+            &[Answer::Reset, Answer::Status(400), Answer::Status(404)],
+        ),
         ("host that differs", CHAT.to_vec(), vec![("host", "other.test")], &[Answer::Reset, Answer::Status(400)]),
         ("no path", vec![CHAT[0], CHAT[1], CHAT[3]], vec![], &[Answer::Reset, Answer::Status(400)]),
-        ("extended CONNECT", vec![(":method", "CONNECT"), (":protocol", "websocket"), CHAT[1], CHAT[2], CHAT[3]], vec![], &[Answer::Reset, Answer::Status(400), Answer::Status(405), Answer::Status(501)]),
+        (
+            "extended CONNECT",
+            vec![(":method", "CONNECT"), (":protocol", "websocket"), CHAT[1], CHAT[2], CHAT[3]],
+            vec![],
+            &[Answer::Reset, Answer::Status(400), Answer::Status(405), Answer::Status(501)],
+        ),
     ];
     let mut faults = Vec::new();
     for (name, pseudo, more, expected) in &cases {

@@ -132,7 +132,8 @@ async fn a_changed_policy_holds_on_the_next_request(database: TestDatabase) {
     let blocked = sentinel.chat("My SSN is 536-22-8762.").await.expect(400);
     assert_eq!(blocked.header("x-sentinel-policy"), "house@2");
 
-    let broken = json!({"name": "house2", "document": {"extends": "nothing", "rules": {"no.such": {"action": "block"}}}});
+    let broken =
+        json!({"name": "house2", "document": {"extends": "nothing", "rules": {"no.such": {"action": "block"}}}});
     let refused = sentinel.admin(Method::POST, "/policies", Some(broken)).await.expect(422).json();
     assert!(refused["errors"][0]["pointer"].as_str().unwrap().starts_with("/document"), "{refused}");
     sentinel.stop().await;

@@ -15,7 +15,8 @@ async fn a_revoked_key_and_a_changed_policy_hold_on_the_other_node() {
     let config = database.config();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let provider = MockLlm::start().await.unwrap();
-    let settings = [("DATABASE_URL", config.url.as_str()), ("JWT_SECRET_KEY", "one secret for both nodes, long enough")];
+    let settings =
+        [("DATABASE_URL", config.url.as_str()), ("JWT_SECRET_KEY", "one secret for both nodes, long enough")];
     let [one, two] = folders.each_ref().map(|folder| Process::serve(folder.path(), &provider.url(), &settings));
     let client = reqwest::Client::new();
     let tenant = register(&client, &one.admin_url(), "Acme", "nodes@sentinel.test").await;

@@ -73,7 +73,8 @@ async fn traffic_goes_on_without_the_database_and_no_row_is_lost() {
         (answer.status, answer.json()["status"].as_str().unwrap_or_default().to_owned())
     };
     assert_eq!(health().await, (200, "degraded".to_owned()), "the outage is visible, and requests are served");
-    let outside = reply(client.get(format!("{}/workspaces", process.admin_url())).bearer_auth(&tenant.access_token)).await;
+    let outside =
+        reply(client.get(format!("{}/workspaces", process.admin_url())).bearer_auth(&tenant.access_token)).await;
     assert_eq!(outside.status, 503, "{}", outside.text);
     script("resume", cluster.folder.path());
     for n in 150..200 {

@@ -51,7 +51,11 @@ async fn neither_logs_nor_rows_hold_prompts_keys_or_personal_data() {
     assert!(rows.len() >= 20, "{}", rows.len());
     let key_body = &tenant.key[9..];
     for secret in ["marmalade", "536-22", "8762", github, key_body, "SecurePass123!", &tenant.access_token] {
-        assert!(!log.contains(secret), "the log holds `{secret}`: {:?}", log.lines().find(|line| line.contains(secret)));
+        assert!(
+            !log.contains(secret),
+            "the log holds `{secret}`: {:?}",
+            log.lines().find(|line| line.contains(secret))
+        );
         let rows: Vec<_> = rows.iter().filter(|row| row.contains(secret)).collect();
         if secret != "marmalade" {
             assert!(rows.is_empty(), "{secret}: {rows:?}");

@@ -26,11 +26,13 @@ impl Process {
             .env("SENTINEL_DATA_DIR", folder.join("data"))
             .env("SENTINEL_GATEWAY__LISTEN", gateway.to_string())
             .env("SENTINEL_ADMIN__LISTEN", admin.to_string())
-            .env("SENTINEL_UPSTREAMS__OPENAI__URL", provider)
-            .env("SENTINEL_UPSTREAMS__ANTHROPIC__URL", provider)
             .env("SENTINEL_AUTH__ARGON2_MEMORY_KIB", "64")
             .env("SENTINEL_AUTH__ARGON2_PASSES", "1")
             .env("SENTINEL_LOG__LEVEL", "debug")
+            .envs(
+                ["OPENAI", "ANTHROPIC", "GEMINI", "BEDROCK", "OLLAMA"]
+                    .map(|name| (format!("SENTINEL_UPSTREAMS__{name}__URL"), provider)),
+            )
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -98,10 +98,8 @@ impl Sentinel {
     }
 
     pub async fn admin_with(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Reply {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.admin_url()))
-            .bearer_auth(&self.tenant.access_token);
+        let mut request =
+            self.client.request(method, format!("{}{path}", self.admin_url())).bearer_auth(&self.tenant.access_token);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -182,16 +180,10 @@ pub async fn register(client: &reqwest::Client, admin: &str, name: &str, email: 
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let owner = reply(client.post(format!("{admin}/auth/register")).json(&account)).await.expect(201).json();
     let access_token = text(&owner["access_token"]);
-    let post = |path: &str, body: Value| {
-        reply(client.post(format!("{admin}{path}")).bearer_auth(&access_token).json(&body))
-    };
+    let post =
+        |path: &str, body: Value| reply(client.post(format!("{admin}{path}")).bearer_auth(&access_token).json(&body));
     let workspace = post("/workspaces", json!({"name": "production"})).await.expect(201).json();
     let key = json!({"workspace_id": workspace["id"], "name": "Production API Key"});
     let key = post("/api-keys", key).await.expect(201).json();
-    Tenant {
-        workspace_id: text(&workspace["id"]),
-        key_id: text(&key["id"]),
-        key: text(&key["key"]),
-        access_token,
-    }
+    Tenant { workspace_id: text(&workspace["id"]), key_id: text(&key["id"]), key: text(&key["key"]), access_token }
 }
