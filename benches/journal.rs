@@ -4,6 +4,8 @@
 //!   beside it into a sink that takes everything. Budget: 2 µs (`audit record, journal and row` has 9, a row takes 4 to 7).
 //! - `open/64MiB`: opening a journal that a crash left, files in the page cache. Budget: 125 ms, so that 1 GiB takes 2 s.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at the first surprise")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

@@ -9,6 +9,13 @@
 //! `cargo bench --bench gateway -- [--rounds N] [--quick]`. Budgets: 1.5 × at 0.5 and 2 KiB, 3.0 × at 32 KiB, 4.2 ×
 //! at 256 KiB, 3.3 × for 126 turns in 32 KiB; a blocked request 0.8 × a 2 KiB pass-through.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark ends at the first surprise"
+)]
+
 mod bodies;
 mod load;
 mod passthrough;

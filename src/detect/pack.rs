@@ -76,6 +76,7 @@ pub(super) struct RuleSpec {
     pub matches: Vec<String>,
     /// Texts in which the rule must find nothing.
     #[serde(default)]
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the test that runs the samples reads it"))]
     pub no_match: Vec<String>,
 }
 

@@ -19,6 +19,7 @@ macro_rules! id {
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default id would be a random one")]
             pub fn new() -> Self {
+                #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
                 Self(Uuid::now_v7())
             }
 
@@ -81,6 +82,7 @@ impl RequestId {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default id would be a random one")]
     pub fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
         Self(Uuid::now_v7())
     }
 
