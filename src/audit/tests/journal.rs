@@ -54,7 +54,7 @@ async fn after_a_crash_every_acknowledged_request_is_found_once_and_open_ones_ar
         let (database, status) = recover(crashed.path()).await;
         assert_eq!(status.backlog_records, 151, "{sync:?}");
         assert_eq!(status.damaged, Vec::<String>::new());
-        let tables = database.0.lock();
+        let tables = std::mem::take(&mut *database.0.lock());
         assert_eq!(tables.arrivals.len(), 101, "one write per row");
         for n in 0..=100 {
             let row = &tables.rows[&id(n)];
@@ -66,7 +66,6 @@ async fn after_a_crash_every_acknowledged_request_is_found_once_and_open_ones_ar
                 assert_eq!((end.outcome, end.status, end.completed_at), (Outcome::Interrupted, 0, RECOVERY));
             }
         }
-        drop(tables);
         let (again, status) = recover(crashed.path()).await;
         assert_eq!((again.len(), status.backlog_records), (0, 0), "what is shipped is gone");
     }
