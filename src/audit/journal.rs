@@ -7,6 +7,7 @@
 //!
 //! Lock order: writer, then intake or outbox; intake and outbox are never held together.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,11 @@ use crate::telemetry::Metrics;
 const RESERVED: u64 = 512;
 /// A write buffer above this size is given back.
 const SPARE: usize = 1 << 20;
+
+thread_local! {
+    /// Where a record is encoded: outside of every lock, and in memory that is warm.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Records that wait to be written, and the count of all that wait to be shipped.
 #[derive(Default)]
@@ -164,31 +170,33 @@ impl Core {
     }
 
     /// Takes a record that its request waits for. Returns when it is in the file, and on the disk with `sync: always`.
-    pub(super) async fn append(&self, mut entry: Entry) -> Result<(), JournalError> {
-        let mut encoded = Vec::with_capacity(1024);
-        record::encode(&mut entry, &mut encoded).map_err(|error| JournalError::Io(error.to_string()))?;
-        let always = self.config.sync == SyncMode::Always;
-        let batch = {
-            let mut intake = self.intake.lock();
-            if intake.closed {
-                return Err(JournalError::Closed);
-            }
-            let (length, limit) = (encoded.len() as u64, self.config.max_backlog.as_u64());
-            if !intake.has_room(length, limit) {
-                intake.refused = Some(length);
-                let backlog = intake.backlog.bytes;
-                drop(intake);
-                return self.no_room(backlog, limit);
-            }
-            intake.open.extend(entry.opens());
-            intake.urgent = always;
-            intake.put(entry, &encoded)
-        };
-        if always {
+    pub(super) async fn append(&self, entry: Entry) -> Result<(), JournalError> {
+        let Some(batch) = ENCODED.with_borrow_mut(|encoded| self.enqueue(entry, encoded))? else { return Ok(()) };
+        if self.config.sync == SyncMode::Always {
             self.work.notify_one();
             return batch.wait().await;
         }
         self.written(&batch)
+    }
+
+    /// None: the journal is full and the configuration lets the request pass.
+    fn enqueue(&self, mut entry: Entry, encoded: &mut Vec<u8>) -> Result<Option<Arc<Batch>>, JournalError> {
+        encoded.clear();
+        record::encode(&mut entry, encoded).map_err(|error| JournalError::Io(error.to_string()))?;
+        let mut intake = self.intake.lock();
+        if intake.closed {
+            return Err(JournalError::Closed);
+        }
+        let (length, limit) = (encoded.len() as u64, self.config.max_backlog.as_u64());
+        if !intake.has_room(length, limit) {
+            intake.refused = Some(length);
+            let backlog = intake.backlog.bytes;
+            drop(intake);
+            return self.no_room(backlog, limit).map(|()| None);
+        }
+        intake.open.extend(entry.opens());
+        intake.urgent = self.config.sync == SyncMode::Always;
+        Ok(Some(intake.put(entry, encoded)))
     }
 
     fn no_room(&self, backlog: u64, limit: u64) -> Result<(), JournalError> {
@@ -202,21 +210,25 @@ impl Core {
     }
 
     /// Takes a record that nobody waits for; it is written with the next one, or by the writer thread.
-    pub(super) fn append_later(&self, id: AuditId, mut entry: Entry) {
-        let mut encoded = Vec::with_capacity(512);
-        if let Err(error) = record::encode(&mut entry, &mut encoded) {
+    pub(super) fn append_later(&self, id: AuditId, entry: Entry) {
+        if let Err(error) = ENCODED.with_borrow_mut(|encoded| self.enqueue_later(id, entry, encoded)) {
             self.metrics.audit_write_failures.inc();
             tracing::error!(audit.id = %id, %error, "the end of a request cannot be recorded");
-            return;
         }
+    }
+
+    fn enqueue_later(&self, id: AuditId, mut entry: Entry, encoded: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        encoded.clear();
+        record::encode(&mut entry, encoded)?;
         let mut intake = self.intake.lock();
         if intake.closed || !intake.open.remove(&id) {
-            return;
+            return Ok(());
         }
-        intake.put(entry, &encoded);
+        intake.put(entry, encoded);
         if std::mem::take(&mut intake.writer_asleep) {
             self.work.notify_one();
         }
+        Ok(())
     }
 
     /// Sees to it that `batch` has been written.

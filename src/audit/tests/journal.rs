@@ -54,18 +54,16 @@ async fn after_a_crash_every_acknowledged_request_is_found_once_and_open_ones_ar
         let (database, status) = recover(crashed.path()).await;
         assert_eq!(status.backlog_records, 151, "{sync:?}");
         assert_eq!(status.damaged, Vec::<String>::new());
-        {
-            let tables = database.0.lock();
-            assert_eq!(tables.arrivals.len(), 101, "one write per row");
-            for n in 0..=100 {
-                let row = &tables.rows[&id(n)];
-                assert_eq!(row.event, event(n));
-                let end = row.completion.clone().unwrap();
-                if n % 2 == 0 {
-                    assert_eq!(end, completion(n));
-                } else {
-                    assert_eq!((end.outcome, end.status, end.completed_at), (Outcome::Interrupted, 0, RECOVERY));
-                }
+        let tables = std::mem::take(&mut *database.0.lock());
+        assert_eq!(tables.arrivals.len(), 101, "one write per row");
+        for n in 0..=100 {
+            let row = &tables.rows[&id(n)];
+            assert_eq!(row.event, event(n));
+            let end = row.completion.clone().unwrap();
+            if n % 2 == 0 {
+                assert_eq!(end, completion(n));
+            } else {
+                assert_eq!((end.outcome, end.status, end.completed_at), (Outcome::Interrupted, 0, RECOVERY));
             }
         }
         let (again, status) = recover(crashed.path()).await;
