@@ -23,7 +23,7 @@ use anchored::{Anchored, Run};
 use injection::{Injection, Scoring};
 use pack::{Pack, RuleSpec};
 use pii::Pii;
-use secrets::Secrets;
+use secrets::{Read, Secrets};
 use sink::Sink;
 use words::{KeySet, Start, each_word};
 
@@ -111,7 +111,7 @@ impl Engine {
         let (words, pairs) = injection.keys();
         let (mut keys, pairs) = (words.clone(), pairs.clone());
         keys.extend(tokens.keys());
-        secrets.keys().into_iter().for_each(|own| keys.extend(own));
+        keys.extend(secrets.keys());
         Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
     }
 
@@ -129,7 +129,7 @@ impl Engine {
         let mut sink = Sink::new(text, segment, out);
         let bytes = text.as_bytes();
         self.without_words(bytes, &mut sink);
-        let mut state = State { score: self.injection.start(role), run: Run::default(), assigned: 0 };
+        let mut state = State { score: self.injection.start(role), run: Run::default(), read: Read::default() };
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
         } else {
@@ -151,7 +151,7 @@ impl Engine {
                 if odd {
                     views::normalise(piece, &mut scratch.view);
                     sink.through(offset, &scratch.view, |text, sink| {
-                        let mut own = State { score: state.score.again(), run: Run::default(), assigned: 0 };
+                        let mut own = State { score: state.score.again(), run: Run::default(), read: Read::default() };
                         self.without_words(text, sink);
                         self.words(text, 0, text, &mut own, sink);
                     });
@@ -163,8 +163,12 @@ impl Engine {
     /// Detectors that search the text for other things than words.
     fn without_words(&self, text: &[u8], sink: &mut Sink<'_>) {
         self.pii.scan(text, sink);
+        let mut done = 0;
+        for colon in memchr::memchr_iter(b':', text) {
+            self.pii.colon(text, colon, &mut done, sink);
+            self.secrets.colon(text, colon, sink);
+        }
         if text.len() >= SHORTEST_SECRET {
-            self.secrets.scan(text, sink);
             self.tokens.scan_symbols(text, sink);
         }
     }
@@ -182,8 +186,8 @@ impl Engine {
             if self.tokens.keys().may_hold(key) {
                 self.tokens.word(text, offset + at, key, &mut state.run, sink);
             }
-            if self.secrets.keys().is_some_and(|keys| keys.may_hold(key)) {
-                self.secrets.word(text, offset + at, &mut state.assigned, sink);
+            if self.secrets.keys().may_hold(key) {
+                self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
         });
     }
@@ -193,8 +197,7 @@ impl Engine {
 struct State<'e> {
     score: Scoring<'e>,
     run: Run,
-    /// Where the last assignment ended.
-    assigned: usize,
+    read: Read,
 }
 
 fn rule_of(pack: &Pack, spec: &RuleSpec) -> Arc<Rule> {

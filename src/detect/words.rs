@@ -61,7 +61,7 @@ pub(super) fn key_of(word: &[u8]) -> u32 {
 /// The key of two words in a row, for phrases that begin with a word that is everywhere.
 #[inline]
 pub(super) fn pair_key(first: u32, second: u32) -> u32 {
-    first.rotate_left(13) ^ second.wrapping_mul(0x85EB_CA6B)
+    first.rotate_left(13) ^ second
 }
 
 /// A word start that may be of interest.

@@ -4,7 +4,7 @@
     reason = "group numbers are below the count of groups; positions come from the text"
 )]
 
-use super::context::{Context, Nearby};
+use super::context::{Context, Nearby, Window};
 use super::{KnownRules, dates, numbers, phone};
 use crate::detect::Sink;
 use crate::detect::bytes::{at, is_word};
@@ -34,6 +34,7 @@ pub(super) struct Cluster<'t> {
     count: usize,
     nearby: Option<Nearby>,
     context: &'t Context,
+    window: &'t mut Window,
 }
 
 impl<'t> Cluster<'t> {
@@ -90,61 +91,58 @@ impl<'t> Cluster<'t> {
     /// Context words around the cluster; looked up once.
     pub(super) fn nearby(&mut self) -> Nearby {
         let (start, end) = (self.groups[0].start, self.groups[self.count - 1].end);
-        *self.nearby.get_or_insert_with(|| self.context.around(self.text, start, end))
+        if let Some(nearby) = self.nearby {
+            return nearby;
+        }
+        let nearby = self.context.around(self.text, start, end, self.window);
+        self.nearby = Some(nearby);
+        nearby
     }
 }
 
-/// Eight bytes at a time: is any of them a digit? Exact for ASCII; bytes above it are masked off.
-fn has_digit(eight: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let x = u64::from_le_bytes(eight);
-    let high = x & (ONES * 0x80);
-    let low = x & (ONES * 0x7F);
-    let at_least_zero = low + ONES * (0x80 - 0x30);
-    let above_nine = low + ONES * (0x80 - 0x3A);
-    (at_least_zero & !above_nine & !high & (ONES * 0x80)) != 0
-}
-
-/// Start of the next digit at or behind `from`.
+/// Start of the next digit at or behind `from`, 32 bytes at a time.
 fn next_digit(text: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    let mut eights = text.get(from..)?.chunks_exact(8);
-    for eight in eights.by_ref() {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(eight);
-        if has_digit(bytes) {
-            return eight.iter().position(u8::is_ascii_digit).map(|i| at + i);
+    let blocks = text.get(from..)?.as_chunks::<32>();
+    for block in blocks.0 {
+        // A plain loop without a way out, which the compiler turns into vector code.
+        if block.iter().fold(0, |any, b| any | u8::from(b.wrapping_sub(b'0') < 10)) != 0 {
+            return block.iter().position(u8::is_ascii_digit).map(|i| at + i);
         }
-        at += 8;
+        at += block.len();
     }
-    eights.remainder().iter().position(u8::is_ascii_digit).map(|i| at + i)
+    blocks.1.iter().position(u8::is_ascii_digit).map(|i| at + i)
 }
 
 pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mut Sink<'_>) {
     let mut from = 0;
+    let mut window = Window::default();
     while let Some(start) = next_digit(text, from) {
         let mut end = run_end(text, start);
         let first_len = end - start;
+        let next = next_group(text, end);
         // A lone short number is nothing; most digits of ordinary text end here.
-        let mut cluster = Cluster { text, groups: [Group::default(); GROUPS], count: 0, nearby: None, context };
-        if first_len <= LONGEST_GROUP {
-            cluster.groups[0] = Group { start, end };
-            cluster.count = 1;
-            while cluster.count < GROUPS {
-                let Some(next) = next_group(text, end) else { break };
-                let group = Group { start: next, end: run_end(text, next) };
-                end = group.end;
-                cluster.groups[cluster.count] = group;
-                cluster.count += 1;
-                if group.len() > LONGEST_GROUP {
-                    cluster.count -= 1;
-                    break;
-                }
+        if first_len > LONGEST_GROUP || first_len < 6 && next.is_none() && !neighbour_counts(text, start, end) {
+            from = end;
+            continue;
+        }
+        let mut cluster =
+            Cluster { text, groups: [Group::default(); GROUPS], count: 1, nearby: None, context, window: &mut window };
+        cluster.groups[0] = Group { start, end };
+        let mut next = next;
+        while let Some(start) = next.filter(|_| cluster.count < GROUPS) {
+            let group = Group { start, end: run_end(text, start) };
+            end = group.end;
+            if group.len() > LONGEST_GROUP {
+                break;
             }
-            let digits: usize = cluster.groups().iter().map(|group| group.len()).sum();
-            if digits >= 6 || cluster.count >= 3 || neighbour_counts(text, start, end) {
-                end = end.max(judge(&mut cluster, known, sink));
-            }
+            cluster.groups[cluster.count] = group;
+            cluster.count += 1;
+            next = next_group(text, end);
+        }
+        let digits: usize = cluster.groups().iter().map(|group| group.len()).sum();
+        if digits >= 6 || cluster.count >= 3 || neighbour_counts(text, start, cluster.groups[0].end) {
+            end = end.max(judge(&mut cluster, known, sink));
         }
         from = end;
     }

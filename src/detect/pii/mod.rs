@@ -90,9 +90,12 @@ impl Pii {
         if let Some(known) = &self.known.email {
             address::emails(text, known, sink);
         }
-        if self.known.ip.is_some() || self.known.mac.is_some() {
-            network::colon_addresses(text, &self.known, sink);
-        }
         digits::scan(text, &self.known, &self.context, sink);
+    }
+    /// Reads the address around the `:` at `at`; `done` is where the last one ended.
+    pub(super) fn colon(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
+        if self.known.ip.is_some() || self.known.mac.is_some() {
+            network::colon_address(text, at, done, &self.known, sink);
+        }
     }
 }
