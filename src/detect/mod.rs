@@ -112,6 +112,7 @@ impl Engine {
         let (mut keys, pairs) = (words.clone(), pairs.clone());
         keys.extend(tokens.keys());
         keys.extend(secrets.keys());
+        keys.extend(pii.keys());
         Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
     }
 
@@ -128,13 +129,18 @@ impl Engine {
         }
         let mut sink = Sink::new(text, segment, out);
         let bytes = text.as_bytes();
-        self.without_words(bytes, &mut sink);
-        let mut state = State { score: self.injection.start(role), run: Run::default(), read: Read::default() };
+        let mut state = State {
+            score: self.injection.start(role),
+            run: Run::default(),
+            read: Read::default(),
+            context: Vec::new(),
+        };
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
         } else {
             self.pieces(text, &mut state, &mut sink);
         }
+        self.without_words(bytes, &state.context, &mut sink);
         sink.settle();
     }
 
@@ -151,9 +157,14 @@ impl Engine {
                 if odd {
                     views::normalise(piece, &mut scratch.view);
                     sink.through(offset, &scratch.view, |text, sink| {
-                        let mut own = State { score: state.score.again(), run: Run::default(), read: Read::default() };
-                        self.without_words(text, sink);
+                        let mut own = State {
+                            score: state.score.again(),
+                            run: Run::default(),
+                            read: Read::default(),
+                            context: Vec::new(),
+                        };
                         self.words(text, 0, text, &mut own, sink);
+                        self.without_words(text, &own.context, sink);
                     });
                 }
             }
@@ -161,8 +172,8 @@ impl Engine {
     }
 
     /// Detectors that search the text for other things than words.
-    fn without_words(&self, text: &[u8], sink: &mut Sink<'_>) {
-        self.pii.scan(text, sink);
+    fn without_words(&self, text: &[u8], context: &[usize], sink: &mut Sink<'_>) {
+        self.pii.scan(text, context, sink);
         let mut done = 0;
         for colon in memchr::memchr_iter(b':', text) {
             self.pii.colon(text, colon, &mut done, sink);
@@ -180,6 +191,9 @@ impl Engine {
             let Start::Word { at, key } = start else {
                 return state.score.word(piece, &start, &mut sink.at(offset));
             };
+            if self.pii.keys().may_hold(key) {
+                state.context.push(offset + at);
+            }
             if self.injection.keys().0.may_hold(key) {
                 state.score.word(piece, &start, &mut sink.at(offset));
             }
@@ -198,6 +212,8 @@ struct State<'e> {
     score: Scoring<'e>,
     run: Run,
     read: Read,
+    /// Where words stand that may say what a number is.
+    context: Vec<usize>,
 }
 
 fn rule_of(pack: &Pack, spec: &RuleSpec) -> Arc<Rule> {

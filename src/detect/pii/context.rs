@@ -8,6 +8,7 @@ use aho_corasick::AhoCorasick;
 
 use crate::detect::literals::automaton;
 use crate::detect::pack::Recognizer;
+use crate::detect::words::{KeySet, key_of};
 
 /// How far before and behind a candidate words count, in bytes.
 const BEFORE: usize = 72;
@@ -23,6 +24,7 @@ pub(super) struct Context {
     words: AhoCorasick,
     owners: Vec<Vec<Recognizer>>,
     short: Vec<bool>,
+    keys: KeySet,
 }
 
 /// A context word met in the text.
@@ -33,10 +35,17 @@ struct Word {
 }
 
 /// The context words of the text around the last candidate. Each byte of a text is searched for them once.
-#[derive(Default)]
-pub(super) struct Window {
+pub(super) struct Window<'t> {
+    /// Where words stand that may begin a context word, ascending.
+    candidates: &'t [usize],
     words: Vec<Word>,
     read: usize,
+}
+
+impl<'t> Window<'t> {
+    pub(super) fn new(candidates: &'t [usize]) -> Self {
+        Self { candidates, words: Vec::new(), read: 0 }
+    }
 }
 
 /// Distance of the nearest context word of each recogniser.
@@ -75,14 +84,25 @@ impl Context {
             .map(|word| words.iter().filter(|(_, w)| w.to_lowercase() == *word).map(|(owner, _)| *owner).collect())
             .collect();
         let short = distinct.iter().map(|word| word.len() <= 4 && word.is_ascii()).collect();
-        Ok(Self { words: automaton(&distinct, true)?, owners, short })
+        let mut keys = KeySet::new();
+        distinct.iter().for_each(|word| keys.insert(key_of(word.as_bytes())));
+        Ok(Self { words: automaton(&distinct, true)?, owners, short, keys })
+    }
+
+    /// Keys of the words that begin a context word.
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
     }
 
     /// Looks around `start..end`. `window` remembers what was read for the candidates before; they ascend.
-    pub(super) fn around(&self, text: &[u8], start: usize, end: usize, window: &mut Window) -> Nearby {
+    pub(super) fn around(&self, text: &[u8], start: usize, end: usize, window: &mut Window<'_>) -> Nearby {
         let (first, last) = (start.saturating_sub(BEFORE), (end + BEHIND).min(text.len()));
-        self.read(text, first, last, window);
         let mut nearby = Nearby([NONE; RECOGNIZERS]);
+        let next = window.candidates.partition_point(|at| *at < first);
+        if window.candidates.get(next).is_none_or(|at| *at >= last) {
+            return nearby;
+        }
+        self.read(text, first, last, window);
         for word in window.words.iter().filter(|word| word.start >= first && word.end <= last) {
             let distance = if word.end <= start {
                 start - word.end
@@ -101,7 +121,7 @@ impl Context {
     }
 
     /// Notes the words of the text up to `last` that are not noted yet and not before `first`.
-    fn read(&self, text: &[u8], first: usize, last: usize, window: &mut Window) {
+    fn read(&self, text: &[u8], first: usize, last: usize, window: &mut Window<'_>) {
         window.words.retain(|word| word.start >= first);
         // A word may lie across the point up to which was read.
         let from = first.max(window.read.saturating_sub(LONGEST_WORD));

@@ -28,16 +28,16 @@ impl Group {
 }
 
 /// Digit groups with short separators between them.
-pub(super) struct Cluster<'t> {
+pub(super) struct Cluster<'t, 'w> {
     pub text: &'t [u8],
     groups: [Group; GROUPS],
     count: usize,
     nearby: Option<Nearby>,
     context: &'t Context,
-    window: &'t mut Window,
+    window: &'w mut Window<'t>,
 }
 
-impl<'t> Cluster<'t> {
+impl<'t> Cluster<'t, '_> {
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups[..self.count]
     }
@@ -114,9 +114,15 @@ fn next_digit(text: &[u8], from: usize) -> Option<usize> {
     blocks.1.iter().position(u8::is_ascii_digit).map(|i| at + i)
 }
 
-pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mut Sink<'_>) {
+pub(super) fn scan<'t>(
+    text: &'t [u8],
+    known: &KnownRules,
+    context: &'t Context,
+    candidates: &'t [usize],
+    sink: &mut Sink<'_>,
+) {
     let mut from = 0;
-    let mut window = Window::default();
+    let mut window = Window::new(candidates);
     while let Some(start) = next_digit(text, from) {
         let mut end = run_end(text, start);
         let first_len = end - start;
@@ -184,7 +190,7 @@ fn next_group(text: &[u8], end: usize) -> Option<usize> {
 }
 
 /// Asks the recognisers at every group; what one takes is not offered to the next. Returns where the text was read to.
-fn judge(cluster: &mut Cluster<'_>, known: &KnownRules, sink: &mut Sink<'_>) -> usize {
+fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>) -> usize {
     let mut i = 0;
     let mut read = 0;
     while i < cluster.count {
