@@ -29,7 +29,7 @@ pub(super) struct Group {
     /// Only sentences that contain a word of some `gate` group are scored at all.
     #[serde(default)]
     pub gate: bool,
-    /// Words and phrases in lower case, separated by commas. `*` stands for any further letters, at least four bytes precede it.
+    /// Words and phrases in lower case, separated by commas. `*` stands for any further letters, at least four letters precede it.
     pub words: Vec<String>,
 }
 
@@ -191,6 +191,9 @@ fn faults_of(pack: &Pack, rule: &RuleSpec) -> Vec<String> {
     }
     if rule.matches.is_empty() {
         faults.push("at least one `match` sample is needed".to_owned());
+    }
+    if rule.matches.iter().any(|sample| rule.no_match.contains(sample)) {
+        faults.push("a sample is in `match` and in `no_match`".to_owned());
     }
     faults
 }

@@ -82,9 +82,10 @@ impl<'t> Cluster<'t, '_> {
         let (start, end) = (self.groups[i].start, self.groups[j - 1].end);
         let before = if start > 0 { self.text[start - 1] } else { b' ' };
         let after = at(self.text, end);
+        let joined = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
         !is_word(before)
             && !is_word(after)
-            && !(matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]))
+            && !joined
             && !(matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit())
     }
 
@@ -159,14 +160,15 @@ fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
     let (after, next) = (at(text, end), at(text, end + 1));
     let before = if start > 0 { text[start - 1] } else { b' ' };
     match after {
-        b' ' => before.is_ascii_uppercase() || next.is_ascii_uppercase() || before == b' ' && next.is_ascii_digit(),
+        b' ' => {
+            before.is_ascii_uppercase() && end - start == 2
+                || next.is_ascii_uppercase()
+                || before == b' ' && next.is_ascii_digit()
+        }
         b',' => next == b' ' && matches!(at(text, end + 2), b'1' | b'2'),
         b'x' if text[start] == b'0' => true,
         b'-' => true,
-        _ => {
-            before.is_ascii_uppercase()
-                || after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_lowercase() && end - start == 2)
-        }
+        _ => after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_alphabetic() && end - start == 2),
     }
 }
 
@@ -200,6 +202,11 @@ fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>)
             while i < cluster.count && cluster.groups[i].start < end {
                 i += 1;
             }
+            continue;
+        }
+        if dates::is_date(cluster, i) {
+            // A date is nothing else, and only a date of birth is a finding.
+            i += dates::birth(cluster, i, known, sink).unwrap_or(3);
             continue;
         }
         let taken = numbers::ip_address(cluster, i, known, sink)
