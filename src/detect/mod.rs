@@ -23,7 +23,7 @@ use anchored::{Anchored, Run};
 use injection::{Injection, Scoring};
 use pack::{Pack, RuleSpec};
 use pii::Pii;
-use secrets::Secrets;
+use secrets::{Read, Secrets};
 use sink::Sink;
 use words::{KeySet, Start, each_word};
 
@@ -111,7 +111,8 @@ impl Engine {
         let (words, pairs) = injection.keys();
         let (mut keys, pairs) = (words.clone(), pairs.clone());
         keys.extend(tokens.keys());
-        secrets.keys().into_iter().for_each(|own| keys.extend(own));
+        keys.extend(secrets.keys());
+        keys.extend(pii.keys());
         Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
     }
 
@@ -128,13 +129,18 @@ impl Engine {
         }
         let mut sink = Sink::new(text, segment, out);
         let bytes = text.as_bytes();
-        self.without_words(bytes, &mut sink);
-        let mut state = State { score: self.injection.start(role), run: Run::default(), assigned: 0 };
+        let mut state = State {
+            score: self.injection.start(role),
+            run: Run::default(),
+            read: Read::default(),
+            context: Vec::new(),
+        };
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
         } else {
             self.pieces(text, &mut state, &mut sink);
         }
+        self.without_words(bytes, &state.context, &mut sink);
         sink.settle();
     }
 
@@ -151,9 +157,14 @@ impl Engine {
                 if odd {
                     views::normalise(piece, &mut scratch.view);
                     sink.through(offset, &scratch.view, |text, sink| {
-                        let mut own = State { score: state.score.again(), run: Run::default(), assigned: 0 };
-                        self.without_words(text, sink);
+                        let mut own = State {
+                            score: state.score.again(),
+                            run: Run::default(),
+                            read: Read::default(),
+                            context: Vec::new(),
+                        };
                         self.words(text, 0, text, &mut own, sink);
+                        self.without_words(text, &own.context, sink);
                     });
                 }
             }
@@ -161,10 +172,14 @@ impl Engine {
     }
 
     /// Detectors that search the text for other things than words.
-    fn without_words(&self, text: &[u8], sink: &mut Sink<'_>) {
-        self.pii.scan(text, sink);
+    fn without_words(&self, text: &[u8], context: &[usize], sink: &mut Sink<'_>) {
+        self.pii.scan(text, context, sink);
+        let mut done = 0;
+        for colon in memchr::memchr_iter(b':', text) {
+            self.pii.colon(text, colon, &mut done, sink);
+            self.secrets.colon(text, colon, sink);
+        }
         if text.len() >= SHORTEST_SECRET {
-            self.secrets.scan(text, sink);
             self.tokens.scan_symbols(text, sink);
         }
     }
@@ -176,14 +191,17 @@ impl Engine {
             let Start::Word { at, key } = start else {
                 return state.score.word(piece, &start, &mut sink.at(offset));
             };
+            if self.pii.keys().may_hold(key) {
+                state.context.push(offset + at);
+            }
             if self.injection.keys().0.may_hold(key) {
                 state.score.word(piece, &start, &mut sink.at(offset));
             }
             if self.tokens.keys().may_hold(key) {
                 self.tokens.word(text, offset + at, key, &mut state.run, sink);
             }
-            if self.secrets.keys().is_some_and(|keys| keys.may_hold(key)) {
-                self.secrets.word(text, offset + at, &mut state.assigned, sink);
+            if self.secrets.keys().may_hold(key) {
+                self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
         });
     }
@@ -193,8 +211,9 @@ impl Engine {
 struct State<'e> {
     score: Scoring<'e>,
     run: Run,
-    /// Where the last assignment ended.
-    assigned: usize,
+    read: Read,
+    /// Where words stand that may say what a number is.
+    context: Vec<usize>,
 }
 
 fn rule_of(pack: &Pack, spec: &RuleSpec) -> Arc<Rule> {

@@ -29,7 +29,7 @@ pub(super) struct Group {
     /// Only sentences that contain a word of some `gate` group are scored at all.
     #[serde(default)]
     pub gate: bool,
-    /// Words and phrases in lower case, separated by commas. `*` stands for any further letters, at least four bytes precede it.
+    /// Words and phrases in lower case, separated by commas. `*` stands for any further letters, at least four letters precede it.
     pub words: Vec<String>,
 }
 
@@ -76,7 +76,6 @@ pub(super) struct RuleSpec {
     pub matches: Vec<String>,
     /// Texts in which the rule must find nothing.
     #[serde(default)]
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the test that runs the samples reads it"))]
     pub no_match: Vec<String>,
 }
 
@@ -192,6 +191,9 @@ fn faults_of(pack: &Pack, rule: &RuleSpec) -> Vec<String> {
     }
     if rule.matches.is_empty() {
         faults.push("at least one `match` sample is needed".to_owned());
+    }
+    if rule.matches.iter().any(|sample| rule.no_match.contains(sample)) {
+        faults.push("a sample is in `match` and in `no_match`".to_owned());
     }
     faults
 }

@@ -74,50 +74,45 @@ pub(super) fn pieces(text: &str, size: usize) -> impl Iterator<Item = (usize, &s
 /// before. Says whether something odd was met that deserves the normalised view.
 pub(super) fn fold(piece: &str, folded: &mut Vec<u8>) -> bool {
     folded.clear();
-    folded.reserve(piece.len());
-    let bytes = piece.as_bytes();
+    folded.extend_from_slice(piece.as_bytes());
     let mut odd = false;
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if byte.is_ascii() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let plain = rest.iter().position(|b| !b.is_ascii()).unwrap_or(rest.len());
-            folded.extend_from_slice(rest.get(..plain).unwrap_or_default());
-            at += plain;
-            continue;
-        }
-        let before = bytes.get(at.wrapping_sub(1)).copied().unwrap_or(b' ');
-        let second = bytes.get(at + 1).copied().unwrap_or(0);
-        match *byte {
-            // Cyrillic: capitals А–П and Р–Я lie 0x20 below the small letters.
-            0xD0 | 0xD1 => {
-                let behind = bytes.get(at + 2).copied().unwrap_or(b' ');
-                odd |= before.is_ascii_alphabetic() || behind.is_ascii_alphabetic();
-                folded.extend_from_slice(&match (*byte, second) {
-                    (0xD0, 0x90..=0x9F) => [0xD0, second + 0x20],
-                    (0xD0, 0xA0..=0xAF) => [0xD1, second - 0x20],
-                    (0xD0, 0x80..=0x8F) => [0xD1, second + 0x10],
-                    _ => [*byte, second],
-                });
+    while let Some(rest) = folded.get_mut(at..) {
+        match *rest {
+            [byte, ref tail @ ..] if byte.is_ascii() => {
+                at += 1 + tail.iter().position(|b| !b.is_ascii()).unwrap_or(tail.len());
+            }
+            // Cyrillic: the capitals А–П and Р–Я lie 0x20 below the small letters, the others 0x50.
+            [ref mut lead @ (0xD0 | 0xD1), ref mut second, ..] => {
+                match (*lead, *second) {
+                    (0xD0, 0x90..=0x9F) => *second += 0x20,
+                    (0xD0, 0xA0..=0xAF) => (*lead, *second) = (0xD1, *second - 0x20),
+                    (0xD0, 0x80..=0x8F) => (*lead, *second) = (0xD1, *second + 0x10),
+                    _ => {}
+                }
+                odd |= touches_latin(folded, at, 2);
                 at += 2;
             }
             // Indic scripts and Thai, kana, ideographs, Hangul: letters without case.
-            0xE0 | 0xE4..=0xED => at = copy(bytes, at, 3, folded),
-            0xE3 if !matches!(second, 0x80 | 0x85) => at = copy(bytes, at, 3, folded),
+            [0xE0 | 0xE4..=0xED, ..] => at += 3,
+            [0xE3, second, ..] if !matches!(second, 0x80 | 0x85) => at += 3,
+            [] => break,
             _ => {
                 let Some(c) = piece.get(at..).and_then(|rest| rest.chars().next()) else { break };
                 let len = c.len_utf8();
-                let behind = bytes.get(at + len).copied().unwrap_or(b' ');
+                let before = folded.get(at.wrapping_sub(1)).copied().unwrap_or(b' ');
                 match kind(c, before) {
                     Kind::Letter => {
-                        odd |=
-                            is_look_alike_script(c) && (before.is_ascii_alphabetic() || behind.is_ascii_alphabetic());
-                        push_lower(folded, c);
+                        odd |= is_look_alike_script(c) && touches_latin(folded, at, len);
+                        if let Some(lower) = lower(c)
+                            && let Some(place) = folded.get_mut(at..at + len)
+                        {
+                            lower.encode_utf8(place);
+                        }
                     }
-                    Kind::Blank => folded.resize(folded.len() + len, b' '),
-                    Kind::Odd => {
-                        odd = true;
-                        folded.resize(folded.len() + len, b' ');
+                    kind => {
+                        odd |= matches!(kind, Kind::Odd);
+                        folded.iter_mut().skip(at).take(len).for_each(|byte| *byte = b' ');
                     }
                 }
                 at += len;
@@ -127,10 +122,10 @@ pub(super) fn fold(piece: &str, folded: &mut Vec<u8>) -> bool {
     odd
 }
 
-/// Copies one character of `len` bytes; says where the next one begins.
-fn copy(bytes: &[u8], at: usize, len: usize, folded: &mut Vec<u8>) -> usize {
-    folded.extend_from_slice(bytes.get(at..at + len).unwrap_or_default());
-    at + len
+/// Whether an ASCII letter stands next to the character of `len` bytes at `at`.
+fn touches_latin(text: &[u8], at: usize, len: usize) -> bool {
+    let is_latin = |i: usize| text.get(i).is_some_and(u8::is_ascii_alphabetic);
+    is_latin(at.wrapping_sub(1)) || is_latin(at + len)
 }
 
 enum Kind {
@@ -141,6 +136,7 @@ enum Kind {
 
 fn kind(c: char, before: u8) -> Kind {
     match c {
+        '\u{300}'..='\u{36F}' if !before.is_ascii_alphabetic() => Kind::Letter,
         '\u{AD}'
         | '\u{300}'..='\u{36F}'
         | '\u{61C}'
@@ -172,18 +168,15 @@ fn is_look_alike_script(c: char) -> bool {
     matches!(c, '\u{370}'..='\u{52F}')
 }
 
-/// Appends the letter in lower case if that has the same length, else as it is.
-fn push_lower(folded: &mut Vec<u8>, c: char) {
-    let lower = match c {
-        'А'..='Я' | 'Α'..='Ω' | 'À'..='Þ' => char::from_u32(u32::from(c) + 0x20).unwrap_or(c),
-        'Ѐ'..='Џ' => char::from_u32(u32::from(c) + 0x50).unwrap_or(c),
+/// The letter in lower case if that is another of the same length.
+fn lower(c: char) -> Option<char> {
+    match c {
+        'Α'..='Ω' | 'À'..='Þ' => char::from_u32(u32::from(c) + 0x20),
         '\u{100}'..='\u{24F}' | '\u{386}'..='\u{38F}' | '\u{460}'..='\u{58F}' | '\u{1E00}'..='\u{1EFF}' => {
-            c.to_lowercase().next().filter(|lower| lower.len_utf8() == c.len_utf8()).unwrap_or(c)
+            c.to_lowercase().next().filter(|lower| lower.len_utf8() == c.len_utf8())
         }
-        _ => c,
-    };
-    let mut buffer = [0u8; 4];
-    folded.extend_from_slice(lower.encode_utf8(&mut buffer).as_bytes());
+        _ => None,
+    }
 }
 
 /// Writes the normalised view of a piece: invisible characters and combining marks gone, NFKC by character, tag characters as the

@@ -49,19 +49,26 @@ pub(super) const fn starts_anywhere(byte: u8) -> bool {
     byte >= 0xE0
 }
 
-/// The key of a word: up to four letters, without their case.
+/// How many bytes of a word make its key: four letters, which in Greek, Cyrillic, Hebrew and Arabic are eight bytes.
+pub(super) const fn key_len(first: u8) -> usize {
+    if first >= 0xC3 && first < 0xE0 { 8 } else { 4 }
+}
+
+/// The key of a word: its first letters, without the case of ASCII.
 pub(super) fn key_of(word: &[u8]) -> u32 {
-    let mut bytes = [0u8; 4];
-    for (slot, byte) in bytes.iter_mut().zip(word.iter().take_while(|b| is_letter(**b))) {
+    let len = word.first().map_or(0, |first| key_len(*first));
+    let mut bytes = [0u8; 8];
+    for (slot, byte) in bytes.iter_mut().zip(word.iter().take(len).take_while(|b| is_letter(**b))) {
         *slot = byte | 0x20;
     }
-    u32::from_le_bytes(bytes)
+    let [a, b, c, d, rest @ ..] = bytes;
+    u32::from_le_bytes([a, b, c, d]) ^ u32::from_le_bytes(rest).wrapping_mul(0x9E37_79B1)
 }
 
 /// The key of two words in a row, for phrases that begin with a word that is everywhere.
 #[inline]
 pub(super) fn pair_key(first: u32, second: u32) -> u32 {
-    first.rotate_left(13) ^ second.wrapping_mul(0x85EB_CA6B)
+    first.rotate_left(13) ^ second
 }
 
 /// A word start that may be of interest.
@@ -145,14 +152,14 @@ pub(super) fn each_word(text: &[u8], words: &KeySet, pairs: &KeySet, mut found: 
             starts &= starts - 1;
             thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
             let at = base + bit as usize;
-            let key = if bit <= 60 {
+            let key = if bit <= 60 && (wide >> bit & 1 == 0 || anywhere >> bit & 1 == 1) {
                 let run = (!(letters >> bit)).trailing_zeros().min(4);
                 let from = bit as usize;
                 let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
                 // `run` is 1 to 4: bytes behind the word are cut off.
                 (window | 0x2020_2020) & (u32::MAX >> (32 - 8 * run))
             } else {
-                key_of(&text[at..text.len().min(at + 4)])
+                key_of(&text[at..text.len().min(at + 8)])
             };
             let pair = pair_key(previous, key);
             if words.may_hold(key) | pairs.may_hold(pair) {

@@ -6,7 +6,7 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::detect::words::{KeySet, Start, each_word, is_letter, key_of, pair_key, starts_anywhere};
+use crate::detect::words::{KeySet, Start, each_word, is_letter, key_len, key_of, pair_key, starts_anywhere};
 
 const BUCKETS: usize = 1 << 10;
 
@@ -53,7 +53,8 @@ impl Lexicon {
                 let mut parts = form.split(|b| matches!(b, b' ' | b'*')).filter(|part| !part.is_empty());
                 let head = parts.next().unwrap_or_default();
                 let stem = form.get(head.len()) == Some(&b'*');
-                if head.is_empty() || stem && head.len() < 4 || form.len() < 2 {
+                let shortest = head.first().map_or(0, |first| key_len(*first));
+                if head.is_empty() || stem && head.len() < shortest || form.len() < 2 {
                     faults.push(format!("`{word}`: two letters or more are needed, four before a star"));
                     continue;
                 }

@@ -14,7 +14,7 @@ const MONTHS: &[&[u8]] =
     &[b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 
 /// Whether the three groups at `i` are a calendar date in any usual order.
-pub(super) fn is_date(cluster: &Cluster<'_>, i: usize) -> bool {
+pub(super) fn is_date(cluster: &Cluster<'_, '_>, i: usize) -> bool {
     let groups = cluster.groups();
     if i + 3 > groups.len()
         || cluster.separator(i) != cluster.separator(i + 1)
@@ -32,12 +32,17 @@ pub(super) fn is_date(cluster: &Cluster<'_>, i: usize) -> bool {
         || lens.iter().all(|len| *len <= 2) && lens[2] == 2 && (day_month(a, b) || day_month(b, a))
 }
 
-pub(super) fn birth(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
+pub(super) fn birth(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.birth.as_ref()?;
     let groups = cluster.groups();
     let first = groups[i];
     if is_date(cluster, i) {
         let span = first.start..groups[i + 2].end;
+        let (behind, next) = (at(cluster.text, span.end), at(cluster.text, span.end + 1));
+        // A time of day follows: a time stamp.
+        if behind == b'T' || behind == b' ' && next.is_ascii_digit() && at(cluster.text, span.end + 3) == b':' {
+            return None;
+        }
         if cluster.nearby().is_nearest(Recognizer::DateOfBirth) {
             sink.push(&rule.rule, rule.confidence, span);
             return Some(3);

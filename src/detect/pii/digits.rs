@@ -4,7 +4,7 @@
     reason = "group numbers are below the count of groups; positions come from the text"
 )]
 
-use super::context::{Context, Nearby};
+use super::context::{Context, Nearby, Window};
 use super::{KnownRules, dates, numbers, phone};
 use crate::detect::Sink;
 use crate::detect::bytes::{at, is_word};
@@ -28,15 +28,16 @@ impl Group {
 }
 
 /// Digit groups with short separators between them.
-pub(super) struct Cluster<'t> {
+pub(super) struct Cluster<'t, 'w> {
     pub text: &'t [u8],
     groups: [Group; GROUPS],
     count: usize,
     nearby: Option<Nearby>,
     context: &'t Context,
+    window: &'w mut Window<'t>,
 }
 
-impl<'t> Cluster<'t> {
+impl<'t> Cluster<'t, '_> {
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups[..self.count]
     }
@@ -81,69 +82,74 @@ impl<'t> Cluster<'t> {
         let (start, end) = (self.groups[i].start, self.groups[j - 1].end);
         let before = if start > 0 { self.text[start - 1] } else { b' ' };
         let after = at(self.text, end);
-        let goes_back = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
-        let goes_on = matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit();
-        !is_word(before) && !is_word(after) && !goes_back && !goes_on
+        let joined = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
+        !is_word(before)
+            && !is_word(after)
+            && !joined
+            && !(matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit())
     }
 
     /// Context words around the cluster; looked up once.
     pub(super) fn nearby(&mut self) -> Nearby {
         let (start, end) = (self.groups[0].start, self.groups[self.count - 1].end);
-        *self.nearby.get_or_insert_with(|| self.context.around(self.text, start, end))
+        if let Some(nearby) = self.nearby {
+            return nearby;
+        }
+        let nearby = self.context.around(self.text, start, end, self.window);
+        self.nearby = Some(nearby);
+        nearby
     }
 }
 
-/// Eight bytes at a time: is any of them a digit? Exact for ASCII; bytes above it are masked off.
-fn has_digit(eight: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let x = u64::from_le_bytes(eight);
-    let high = x & (ONES * 0x80);
-    let low = x & (ONES * 0x7F);
-    let at_least_zero = low + ONES * (0x80 - 0x30);
-    let above_nine = low + ONES * (0x80 - 0x3A);
-    (at_least_zero & !above_nine & !high & (ONES * 0x80)) != 0
-}
-
-/// Start of the next digit at or behind `from`.
+/// Start of the next digit at or behind `from`, 32 bytes at a time.
 fn next_digit(text: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    let mut eights = text.get(from..)?.chunks_exact(8);
-    for eight in eights.by_ref() {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(eight);
-        if has_digit(bytes) {
-            return eight.iter().position(u8::is_ascii_digit).map(|i| at + i);
+    let blocks = text.get(from..)?.as_chunks::<32>();
+    for block in blocks.0 {
+        // A plain loop without a way out, which the compiler turns into vector code.
+        if block.iter().fold(0, |any, b| any | u8::from(b.wrapping_sub(b'0') < 10)) != 0 {
+            return block.iter().position(u8::is_ascii_digit).map(|i| at + i);
         }
-        at += 8;
+        at += block.len();
     }
-    eights.remainder().iter().position(u8::is_ascii_digit).map(|i| at + i)
+    blocks.1.iter().position(u8::is_ascii_digit).map(|i| at + i)
 }
 
-pub(super) fn scan(text: &[u8], known: &KnownRules, context: &Context, sink: &mut Sink<'_>) {
+pub(super) fn scan<'t>(
+    text: &'t [u8],
+    known: &KnownRules,
+    context: &'t Context,
+    candidates: &'t [usize],
+    sink: &mut Sink<'_>,
+) {
     let mut from = 0;
+    let mut window = Window::new(candidates);
     while let Some(start) = next_digit(text, from) {
         let mut end = run_end(text, start);
         let first_len = end - start;
+        let next = next_group(text, end);
         // A lone short number is nothing; most digits of ordinary text end here.
-        let mut cluster = Cluster { text, groups: [Group::default(); GROUPS], count: 0, nearby: None, context };
-        if first_len <= LONGEST_GROUP {
-            cluster.groups[0] = Group { start, end };
-            cluster.count = 1;
-            while cluster.count < GROUPS {
-                let Some(next) = next_group(text, end) else { break };
-                let group = Group { start: next, end: run_end(text, next) };
-                end = group.end;
-                cluster.groups[cluster.count] = group;
-                cluster.count += 1;
-                if group.len() > LONGEST_GROUP {
-                    cluster.count -= 1;
-                    break;
-                }
+        if first_len > LONGEST_GROUP || first_len < 6 && next.is_none() && !neighbour_counts(text, start, end) {
+            from = end;
+            continue;
+        }
+        let mut cluster =
+            Cluster { text, groups: [Group::default(); GROUPS], count: 1, nearby: None, context, window: &mut window };
+        cluster.groups[0] = Group { start, end };
+        let mut next = next;
+        while let Some(start) = next.filter(|_| cluster.count < GROUPS) {
+            let group = Group { start, end: run_end(text, start) };
+            end = group.end;
+            if group.len() > LONGEST_GROUP {
+                break;
             }
-            let digits: usize = cluster.groups().iter().map(|group| group.len()).sum();
-            if digits >= 6 || cluster.count >= 3 || neighbour_counts(text, start, end) {
-                end = end.max(judge(&mut cluster, known, sink));
-            }
+            cluster.groups[cluster.count] = group;
+            cluster.count += 1;
+            next = next_group(text, end);
+        }
+        let digits: usize = cluster.groups().iter().map(|group| group.len()).sum();
+        if digits >= 6 || cluster.count >= 3 || neighbour_counts(text, start, cluster.groups[0].end) {
+            end = end.max(judge(&mut cluster, known, sink));
         }
         from = end;
     }
@@ -154,14 +160,15 @@ fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
     let (after, next) = (at(text, end), at(text, end + 1));
     let before = if start > 0 { text[start - 1] } else { b' ' };
     match after {
-        b' ' => before.is_ascii_uppercase() || next.is_ascii_uppercase() || before == b' ' && next.is_ascii_digit(),
+        b' ' => {
+            before.is_ascii_uppercase() && end - start == 2
+                || next.is_ascii_uppercase()
+                || before == b' ' && next.is_ascii_digit()
+        }
         b',' => next == b' ' && matches!(at(text, end + 2), b'1' | b'2'),
         b'x' if text[start] == b'0' => true,
         b'-' => true,
-        _ => {
-            before.is_ascii_uppercase()
-                || after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_lowercase() && end - start == 2)
-        }
+        _ => after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_alphabetic() && end - start == 2),
     }
 }
 
@@ -185,7 +192,7 @@ fn next_group(text: &[u8], end: usize) -> Option<usize> {
 }
 
 /// Asks the recognisers at every group; what one takes is not offered to the next. Returns where the text was read to.
-fn judge(cluster: &mut Cluster<'_>, known: &KnownRules, sink: &mut Sink<'_>) -> usize {
+fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>) -> usize {
     let mut i = 0;
     let mut read = 0;
     while i < cluster.count {
@@ -195,6 +202,11 @@ fn judge(cluster: &mut Cluster<'_>, known: &KnownRules, sink: &mut Sink<'_>) -> 
             while i < cluster.count && cluster.groups[i].start < end {
                 i += 1;
             }
+            continue;
+        }
+        if dates::is_date(cluster, i) {
+            // A date is nothing else, and only a date of birth is a finding.
+            i += dates::birth(cluster, i, known, sink).unwrap_or(3);
             continue;
         }
         let taken = numbers::ip_address(cluster, i, known, sink)

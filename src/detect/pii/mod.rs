@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use super::pack::{Recognizer, RuleSpec};
+use super::words::KeySet;
 use crate::domain::Rule;
 use context::Context;
 
@@ -86,13 +87,22 @@ impl Pii {
         Ok(Self { known, context })
     }
 
-    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
+    /// Keys of words that may begin a word of context.
+    pub(super) fn keys(&self) -> &KeySet {
+        self.context.keys()
+    }
+
+    /// `context` holds where such words stand, ascending.
+    pub(super) fn scan(&self, text: &[u8], context: &[usize], sink: &mut Sink<'_>) {
         if let Some(known) = &self.known.email {
             address::emails(text, known, sink);
         }
+        digits::scan(text, &self.known, &self.context, context, sink);
+    }
+    /// Reads the address around the `:` at `at`; `done` is where the last one ended.
+    pub(super) fn colon(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
         if self.known.ip.is_some() || self.known.mac.is_some() {
-            network::colon_addresses(text, &self.known, sink);
+            network::colon_address(text, at, done, &self.known, sink);
         }
-        digits::scan(text, &self.known, &self.context, sink);
     }
 }

@@ -10,47 +10,45 @@ use crate::detect::bytes::{at, is_word};
 /// The longest textual IPv6 address, with an embedded IPv4 one.
 const LONGEST: usize = 45;
 
-pub(super) fn colon_addresses(text: &[u8], known: &KnownRules, sink: &mut Sink<'_>) {
-    let mut done = 0;
-    for colon in memchr::memchr_iter(b':', text) {
-        let (before, after) = (if colon > 0 { text[colon - 1] } else { 0 }, at(text, colon + 1));
-        let inside = before.is_ascii_hexdigit() && after.is_ascii_hexdigit();
-        let compressed = after == b':' && (before.is_ascii_hexdigit() || at(text, colon + 2).is_ascii_hexdigit());
-        if colon < done || !(inside || compressed || before == b':' && after.is_ascii_hexdigit()) {
-            continue;
+/// Reads the address around the `:` at `colon`; `done` is where the last one ended.
+pub(super) fn colon_address(text: &[u8], colon: usize, done: &mut usize, known: &KnownRules, sink: &mut Sink<'_>) {
+    let (before, after) = (if colon > 0 { text[colon - 1] } else { 0 }, at(text, colon + 1));
+    let inside = before.is_ascii_hexdigit() && after.is_ascii_hexdigit();
+    let compressed = after == b':' && (before.is_ascii_hexdigit() || at(text, colon + 2).is_ascii_hexdigit());
+    if colon < *done || !(inside || compressed || before == b':' && after.is_ascii_hexdigit()) {
+        return;
+    }
+    let mut start = colon;
+    while start > *done && colon - start < 6 && text[start - 1].is_ascii_hexdigit() {
+        start -= 1;
+    }
+    let mut end = colon;
+    while end < text.len()
+        && end - start <= LONGEST
+        && (text[end].is_ascii_hexdigit() || matches!(text[end], b':' | b'.'))
+    {
+        end += 1;
+    }
+    *done = end;
+    while end > start && matches!(text[end - 1], b'.')
+        || end > start + 1 && text[end - 1] == b':' && text[end - 2] != b':'
+    {
+        end -= 1;
+    }
+    let bounded =
+        (start == 0 || !is_word(text[start - 1]) && !matches!(text[start - 1], b':' | b'.')) && !is_word(at(text, end));
+    if !bounded || end - start > LONGEST {
+        return;
+    }
+    let candidate = &text[start..end];
+    if is_mac(candidate, b':') {
+        if let Some(mac) = &known.mac {
+            sink.push(&mac.rule, mac.confidence, start..end);
         }
-        let mut start = colon;
-        while start > done && colon - start < 6 && text[start - 1].is_ascii_hexdigit() {
-            start -= 1;
-        }
-        let mut end = colon;
-        while end < text.len()
-            && end - start <= LONGEST
-            && (text[end].is_ascii_hexdigit() || matches!(text[end], b':' | b'.'))
-        {
-            end += 1;
-        }
-        done = end;
-        while end > start && matches!(text[end - 1], b'.')
-            || end > start + 1 && text[end - 1] == b':' && text[end - 2] != b':'
-        {
-            end -= 1;
-        }
-        let bounded = (start == 0 || !is_word(text[start - 1]) && !matches!(text[start - 1], b':' | b'.'))
-            && !is_word(at(text, end));
-        if !bounded || end - start > LONGEST {
-            continue;
-        }
-        let candidate = &text[start..end];
-        if is_mac(candidate, b':') {
-            if let Some(mac) = &known.mac {
-                sink.push(&mac.rule, mac.confidence, start..end);
-            }
-        } else if let Some(ip) = &known.ip
-            && is_ipv6(candidate)
-        {
-            sink.push(&ip.rule, ip.confidence, start..end);
-        }
+    } else if let Some(ip) = &known.ip
+        && is_ipv6(candidate)
+    {
+        sink.push(&ip.rule, ip.confidence, start..end);
     }
 }
 

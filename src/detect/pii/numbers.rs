@@ -17,7 +17,7 @@ const CARD_SHAPES: &[&[usize]] =
 
 /// Payment cards. With a valid check digit and a known network: full confidence. With card words near, and printed in groups or with
 /// a valid check digit: weak.
-pub(super) fn card(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
+pub(super) fn card(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.card.as_ref()?;
     let first = cluster.groups()[i].len();
     let (taken, grouped) = if (12..=19).contains(&first) {
@@ -59,7 +59,7 @@ fn varied(digits: &[u8]) -> bool {
 
 /// SSN, ITIN, NHS, ABA, passport, driver's licence.
 pub(super) fn identifiers(
-    cluster: &mut Cluster<'_>,
+    cluster: &mut Cluster<'_, '_>,
     i: usize,
     known: &KnownRules,
     sink: &mut Sink<'_>,
@@ -143,7 +143,7 @@ pub(super) fn identifiers(
 
 /// Dotted quads that are no version numbers.
 pub(super) fn ip_address(
-    cluster: &mut Cluster<'_>,
+    cluster: &mut Cluster<'_, '_>,
     i: usize,
     known: &KnownRules,
     sink: &mut Sink<'_>,
@@ -177,7 +177,12 @@ pub(super) fn ip_address(
 }
 
 /// Identifiers whose letters touch the digits: IBAN, NINO, passport, addresses on a chain, MAC with dashes. Returns their end.
-pub(super) fn attached(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
+pub(super) fn attached(
+    cluster: &mut Cluster<'_, '_>,
+    i: usize,
+    known: &KnownRules,
+    sink: &mut Sink<'_>,
+) -> Option<usize> {
     let group = cluster.groups()[i];
     let text = cluster.text;
     let before = if group.start > 0 { text[group.start - 1] } else { b' ' };

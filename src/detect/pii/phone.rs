@@ -11,7 +11,7 @@ use crate::detect::Sink;
 use crate::detect::bytes::{at, is_word};
 use crate::detect::pack::Recognizer;
 
-pub(super) fn phone(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
+pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.phone.as_ref()?;
     let text = cluster.text;
     let first = cluster.groups()[i];
@@ -73,7 +73,7 @@ pub(super) fn phone(cluster: &mut Cluster<'_>, i: usize, known: &KnownRules, sin
 }
 
 /// How many groups from `i` on can be one number: at most fifteen digits (E.164) and separators that people write.
-fn extent(cluster: &Cluster<'_>, i: usize) -> usize {
+fn extent(cluster: &Cluster<'_, '_>, i: usize) -> usize {
     let groups = cluster.groups();
     let mut digits = groups[i].len();
     let mut taken = 1;
@@ -91,7 +91,7 @@ fn extent(cluster: &Cluster<'_>, i: usize) -> usize {
 }
 
 /// Three, three and four digits with separators, or a leading 1 before them; area and exchange start with 2 to 9 (NANP).
-fn is_north_american(cluster: &Cluster<'_>, i: usize, taken: usize, opened: bool) -> bool {
+fn is_north_american(cluster: &Cluster<'_, '_>, i: usize, taken: usize, opened: bool) -> bool {
     let groups = cluster.groups();
     let area = match taken {
         3 => i,

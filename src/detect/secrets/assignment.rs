@@ -55,29 +55,37 @@ const ABOUT: &[&str] = &[
 
 pub(super) struct Assignments {
     keys: KeySet,
+    /// Keywords with their keys.
+    words: Vec<(u32, &'static str, Kind)>,
     known: Known,
 }
 
 impl Assignments {
     pub(super) fn new(known: Known) -> Self {
         let mut keys = KeySet::new();
-        for (word, _) in KEYWORDS {
-            keys.insert(key_of(word.as_bytes()));
+        let mut words = Vec::new();
+        for (word, kind) in KEYWORDS {
             // `apikey`: the second word begins inside of the four letters of the key.
-            keys.insert(key_of(word.replace(' ', "").as_bytes()));
+            let mut own = vec![key_of(word.as_bytes()), key_of(word.replace(' ', "").as_bytes())];
+            own.dedup();
+            for key in own {
+                keys.insert(key);
+                words.push((key, *word, *kind));
+            }
         }
-        Self { keys, known }
+        Self { keys, words, known }
     }
 
     pub(super) fn keys(&self) -> &KeySet {
         &self.keys
     }
 
-    pub(super) fn word(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
+    pub(super) fn word(&self, text: &[u8], at: usize, key: u32, done: &mut usize, sink: &mut Sink<'_>) {
         if at < *done {
             return;
         }
-        let standing = KEYWORDS.iter().filter_map(|(word, kind)| Some((stands(text, at, word)?, *kind)));
+        let standing = self.words.iter().filter(|(own, _, _)| *own == key);
+        let standing = standing.filter_map(|(_, word, kind)| Some((stands(text, at, word)?, *kind)));
         let Some((end, kind)) = standing.max_by_key(|(end, _)| *end) else { return };
         let flag = at > 0 && text[at - 1] == b'-';
         let Some((value, quoted)) = value_after(text, end, flag) else { return };

@@ -12,7 +12,7 @@ pub(super) use placeholder::is_placeholder;
 
 use super::Sink;
 use super::pack::{Recognizer, RuleSpec};
-use super::words::KeySet;
+use super::words::{KeySet, key_of};
 use crate::domain::Rule;
 use assignment::Assignments;
 
@@ -23,8 +23,19 @@ pub(super) struct Known {
     pub weak: Option<f32>,
 }
 
+/// The word in the frame of a private key.
+const BEGIN: &[u8] = b"BEGIN";
+
+/// Up to where a text is read already.
+#[derive(Default)]
+pub(super) struct Read {
+    assignment: usize,
+    key: usize,
+}
+
 /// All secret detectors that are code, compiled.
 pub(super) struct Secrets {
+    keys: KeySet,
     assignments: Option<Assignments>,
     url: Option<Known>,
     private_key: Option<Known>,
@@ -39,32 +50,35 @@ impl Secrets {
                 weak: spec.weak_confidence,
             })
         };
-        Self {
-            assignments: find(Recognizer::SecretAssignment).map(Assignments::new),
-            url: find(Recognizer::UrlCredentials),
-            private_key: find(Recognizer::PrivateKey),
-        }
+        let assignments = find(Recognizer::SecretAssignment).map(Assignments::new);
+        let mut keys = KeySet::new();
+        keys.insert(key_of(BEGIN));
+        assignments.iter().for_each(|assignments| keys.extend(assignments.keys()));
+        Self { keys, assignments, url: find(Recognizer::UrlCredentials), private_key: find(Recognizer::PrivateKey) }
     }
 
     /// Keys of words at which [`Secrets::word`] must be asked.
-    pub(super) fn keys(&self) -> Option<&KeySet> {
-        self.assignments.as_ref().map(Assignments::keys)
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
     }
 
-    /// Reads the assignment whose name holds the word at `at`; `done` is where the last one ended.
-    pub(super) fn word(&self, text: &[u8], at: usize, done: &mut usize, sink: &mut Sink<'_>) {
-        if let Some(assignments) = &self.assignments {
-            assignments.word(text, at, done, sink);
+    /// Reads what begins with the word at `at`: a private key, or the assignment whose name holds the word.
+    pub(super) fn word(&self, text: &[u8], at: usize, key: u32, read: &mut Read, sink: &mut Sink<'_>) {
+        if key == key_of(BEGIN)
+            && let Some(known) = &self.private_key
+        {
+            credentials::private_key(text, at, &mut read.key, known, sink);
+        } else if let Some(assignments) = &self.assignments {
+            assignments.word(text, at, key, &mut read.assignment, sink);
         }
     }
 
-    /// Finds what no word gives away.
-    pub(super) fn scan(&self, text: &[u8], sink: &mut Sink<'_>) {
-        if let Some(known) = &self.private_key {
-            credentials::private_keys(text, known, sink);
-        }
-        if let Some(known) = &self.url {
-            credentials::in_urls(text, known, sink);
+    /// Reads the address whose `:` is at `at`.
+    pub(super) fn colon(&self, text: &[u8], at: usize, sink: &mut Sink<'_>) {
+        if let Some(known) = &self.url
+            && text.get(at + 1..at + 3) == Some(b"//")
+        {
+            credentials::in_url(text, at, known, sink);
         }
     }
 }
