@@ -83,10 +83,8 @@ impl<'t> Cluster<'t, '_> {
         let before = if start > 0 { self.text[start - 1] } else { b' ' };
         let after = at(self.text, end);
         let joined = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
-        !is_word(before)
-            && !is_word(after)
-            && !joined
-            && !(matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit())
+        let goes_on = matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit();
+        !(is_word(before) || is_word(after) || joined || goes_on)
     }
 
     /// Context words around the cluster; looked up once.
