@@ -82,9 +82,9 @@ impl<'t> Cluster<'t, '_> {
         let (start, end) = (self.groups[i].start, self.groups[j - 1].end);
         let before = if start > 0 { self.text[start - 1] } else { b' ' };
         let after = at(self.text, end);
-        let goes_back = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
+        let joined = matches!(before, b'.' | b'-' | b'/') && start > 1 && is_word(self.text[start - 2]);
         let goes_on = matches!(after, b'-' | b'/' | b'.' | b':') && at(self.text, end + 1).is_ascii_digit();
-        !is_word(before) && !is_word(after) && !goes_back && !goes_on
+        !(is_word(before) || is_word(after) || joined || goes_on)
     }
 
     /// Context words around the cluster; looked up once.
