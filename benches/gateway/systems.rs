@@ -31,7 +31,10 @@ impl System {
             .env("SENTINEL_GATEWAY__LISTEN", gateway.to_string())
             .env("SENTINEL_GATEWAY__THREADS", "1")
             .env("SENTINEL_ADMIN__LISTEN", admin.to_string())
-            .env("SENTINEL_UPSTREAMS__OPENAI__URL", format!("http://{upstream}"))
+            .envs(
+                ["OPENAI", "ANTHROPIC", "GEMINI", "BEDROCK", "OLLAMA"]
+                    .map(|name| (format!("SENTINEL_UPSTREAMS__{name}__URL"), format!("http://{upstream}"))),
+            )
             .env("SENTINEL_LOG__LEVEL", "warn")
             .stdout(Stdio::null())
             .spawn()
