@@ -64,6 +64,12 @@ impl Inspection {
     }
 }
 
+/// Whether a row may keep `model`: the names of providers' models, also as paths and resource names, have no spaces, and
+/// what has is a text in the wrong place.
+fn is_model_name(model: &str) -> bool {
+    model.len() <= 128 && model.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b))
+}
+
 /// Runs an inspection; None when it panicked, so that the policy can say what becomes of the request.
 pub fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(inspect)).ok()
@@ -125,7 +131,7 @@ fn inspect_with(
         verdict,
         findings,
         coverage,
-        model: document.model,
+        model: document.model.filter(|model| is_model_name(model)),
         stream: document.stream,
         user_id: document.user_id,
         forward,

@@ -317,3 +317,13 @@ fn a_panic_of_a_detector_is_contained() {
     assert_eq!(contained(|| Vec::<u8>::new()[..].iter().map(|b| 1 / b).max()), Some(None));
     assert_eq!(contained(|| [1u8, 2].get(2).copied().unwrap()), None);
 }
+
+#[test]
+fn a_row_keeps_the_name_of_a_model_and_no_text_in_its_place() {
+    for name in ["gpt-4o-mini", "anthropic.claude-3:0", "meta-llama/Llama-3.1-8B", "models/gemini-pro@001"] {
+        assert!(is_model_name(name), "{name}");
+    }
+    for text in ["my card is 4111", "jane.doe@example.com, please", "é"] {
+        assert!(!is_model_name(text), "{text}");
+    }
+}

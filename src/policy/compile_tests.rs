@@ -113,10 +113,10 @@ fn a_general_threshold_does_not_undo_the_presets_care_with_system_prompts() {
 #[test]
 fn what_is_said_beside_the_rules_is_handed_down_and_overridden() {
     let balanced = compiled("{}");
-    assert_eq!((balanced.binary(), balanced.fails_open()), (BinaryRule::Pass, false));
+    assert_eq!((balanced.binary(), balanced.fails_open()), (BinaryRule::Refuse, false));
     assert_eq!(balanced.block_message(), None);
-    let policy = compiled("extends: strict\nfail: open\nblock_message: Ask the help desk.");
-    assert_eq!((policy.binary(), policy.fails_open()), (BinaryRule::Refuse, true));
+    let policy = compiled("extends: strict\nbinary: pass\nfail: open\nblock_message: Ask the help desk.");
+    assert_eq!((policy.binary(), policy.fails_open()), (BinaryRule::Pass, true));
     assert_eq!(policy.block_message(), Some("Ask the help desk."));
 }
 

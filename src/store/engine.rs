@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
@@ -26,6 +26,7 @@ const BECOME_RUNTIME: &str = "SET ROLE sentinel_runtime";
 const BUSY: Duration = Duration::from_secs(5);
 /// The same for a migration, which may follow a long one.
 const MIGRATION_BUSY: Duration = Duration::from_secs(60);
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 
@@ -331,7 +332,19 @@ impl Owner {
                     return Ok(None);
                 }
                 let options = options.busy_timeout(MIGRATION_BUSY);
-                Ok(Some(Self::Sqlite(SqliteConnection::connect_with(&options).await?)))
+                let begun = Instant::now();
+                loop {
+                    match SqliteConnection::connect_with(&options).await {
+                        // The first connection to a new file turns on its write-ahead log, and whoever comes meanwhile
+                        // is sent away at once: for that SQLite does not wait.
+                        Err(sqlx::Error::Database(error))
+                            if error.code().as_deref() == Some("5") && begun.elapsed() < MIGRATION_BUSY =>
+                        {
+                            tokio::time::sleep(BUSY_RETRY).await;
+                        }
+                        connected => return Ok(Some(Self::Sqlite(connected?))),
+                    }
+                }
             }
             Target::Memory => Ok(None),
         }

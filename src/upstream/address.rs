@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -21,6 +21,8 @@ pub(super) struct Addresses {
     name: Option<(String, u16)>,
     known: RwLock<Arc<[SocketAddr]>>,
     turn: AtomicUsize,
+    /// The last look-up failed.
+    failing: AtomicBool,
 }
 
 impl Addresses {
@@ -29,7 +31,7 @@ impl Addresses {
             Ok(ip) => (None, vec![SocketAddr::new(ip, port)]),
             Err(_) => (Some((host.to_owned(), port)), Vec::new()),
         };
-        Self { name, known: RwLock::new(known.into()), turn: AtomicUsize::new(0) }
+        Self { name, known: RwLock::new(known.into()), turn: AtomicUsize::new(0), failing: AtomicBool::new(false) }
     }
 
     pub(super) fn next(&self) -> Option<SocketAddr> {
@@ -48,6 +50,9 @@ impl Addresses {
                 let found: Vec<SocketAddr> = found.collect();
                 if !found.is_empty() {
                     self.put(found);
+                    if self.failing.swap(false, Ordering::Relaxed) {
+                        tracing::info!(upstream, "an upstream's name is resolved again");
+                    }
                     return;
                 }
                 "the name has no address".to_owned()
@@ -55,6 +60,10 @@ impl Addresses {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the name server did not answer in time".to_owned(),
         };
+        // Once, not at every try: most installations use one or two of the providers that are configured.
+        if self.failing.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let kept = self.known.read().len();
         tracing::warn!(upstream, error = failure, addresses.kept = kept, "an upstream's name was not resolved");
     }

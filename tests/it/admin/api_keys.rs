@@ -4,11 +4,18 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
-#[tokio::test]
-async fn a_key_works_in_all_three_headers_until_it_is_revoked() {
-    let sentinel = Sentinel::start_sqlite().await;
+on_both_engines! {
+    a_key_works_in_all_three_headers_until_it_is_revoked
+    rotation_replaces_the_key_at_once_or_after_a_grace
+    scopes_and_limits_hold
+    what_no_key_can_be_is_refused
+    a_deleted_workspace_takes_its_keys_with_it
+}
+
+async fn a_key_works_in_all_three_headers_until_it_is_revoked(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let (record, key) = org.api_key(&org.workspace().await["id"]).await;
@@ -26,9 +33,8 @@ async fn a_key_works_in_all_three_headers_until_it_is_revoked() {
     org.owner.delete(&path).await.ok(204);
 }
 
-#[tokio::test]
-async fn rotation_replaces_the_key_at_once_or_after_a_grace() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn rotation_replaces_the_key_at_once_or_after_a_grace(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let (record, first) = org.api_key(&org.workspace().await["id"]).await;
@@ -50,9 +56,8 @@ async fn rotation_replaces_the_key_at_once_or_after_a_grace() {
     org.owner.post(&rotate(&kept["id"]), json!({})).await.problem(409, "conflict");
 }
 
-#[tokio::test]
-async fn scopes_and_limits_hold() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn scopes_and_limits_hold(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let workspace = org.workspace().await["id"].clone();
@@ -75,9 +80,8 @@ async fn scopes_and_limits_hold() {
     client.process(key, "hello").await.ok(200);
 }
 
-#[tokio::test]
-async fn what_no_key_can_be_is_refused() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn what_no_key_can_be_is_refused(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let workspace = org.workspace().await["id"].clone();
     for wrong in [
@@ -92,9 +96,8 @@ async fn what_no_key_can_be_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_deleted_workspace_takes_its_keys_with_it() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_deleted_workspace_takes_its_keys_with_it(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let workspace = org.owner.post("/workspaces", json!({"name": "short-lived"})).await.ok(201);

@@ -6,7 +6,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
+
+on_both_engines! {
+    a_scan_is_listed_found_by_filters_and_read_without_its_text
+}
 
 /// How long a row may take to reach the database before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,9 +29,8 @@ async fn rows(owner: &Client, query: &str, count: usize) -> Vec<Value> {
     }
 }
 
-#[tokio::test]
-async fn a_scan_is_listed_found_by_filters_and_read_without_its_text() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_scan_is_listed_found_by_filters_and_read_without_its_text(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let (record, key) = org.api_key(&org.workspace().await["id"]).await;

@@ -4,7 +4,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Organization, PASSWORD};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
+
+on_both_engines! {
+    all_faults_of_a_body_come_back_at_once
+    what_cannot_be_read_is_told_apart
+    an_unknown_repeated_or_unreadable_query_parameter_is_refused
+    without_a_good_token_nothing_is_told
+    versions_guard_workspaces
+    collisions_and_dangling_references_are_told_apart
+    every_answer_has_an_id_of_its_own_and_is_not_for_browsers_to_run
+}
 
 fn pointers(problem: &Value) -> Vec<&str> {
     let mut pointers: Vec<_> =
@@ -13,9 +23,8 @@ fn pointers(problem: &Value) -> Vec<&str> {
     pointers
 }
 
-#[tokio::test]
-async fn all_faults_of_a_body_come_back_at_once() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn all_faults_of_a_body_come_back_at_once(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let wrong = json!({"email": 7, "full_name": "", "org_name": "Acme", "admin": true});
     let problem = client.post("/auth/register", wrong).await.problem(422, "validation_failed");
@@ -26,9 +35,8 @@ async fn all_faults_of_a_body_come_back_at_once() {
     assert!(!problem.to_string().contains("password1234"), "the answer repeats the password");
 }
 
-#[tokio::test]
-async fn what_cannot_be_read_is_told_apart() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn what_cannot_be_read_is_told_apart(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let login = |kind: &'static str, body: String| {
         client.request(Method::POST, "/auth/login").header("content-type", kind).body(body)
@@ -45,9 +53,8 @@ async fn what_cannot_be_read_is_told_apart() {
     wrong_method.problem(405, "method_not_allowed");
 }
 
-#[tokio::test]
-async fn an_unknown_repeated_or_unreadable_query_parameter_is_refused() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn an_unknown_repeated_or_unreadable_query_parameter_is_refused(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     for query in ["limt=1", "limit=0", "limit=201", "limit=many", "limit=1&limit=2", "cursor=garbage"] {
         let problem = org.owner.get(&format!("/workspaces?{query}")).await.problem(400, "invalid_query");
@@ -60,9 +67,8 @@ async fn an_unknown_repeated_or_unreadable_query_parameter_is_refused() {
     org.owner.get("/audit-logs?from=2026-01-01T00:00:00Z&action=block&category=pii&min_risk_score=50").await.ok(200);
 }
 
-#[tokio::test]
-async fn without_a_good_token_nothing_is_told() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn without_a_good_token_nothing_is_told(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     for client in [client.clone(), client.with_token("nonsense"), client.with_token(&org.refresh_token)] {
@@ -78,9 +84,8 @@ async fn without_a_good_token_nothing_is_told() {
     client.post("/process", json!({"user_input": "hello"})).await.problem(401, "invalid_api_key");
 }
 
-#[tokio::test]
-async fn versions_guard_workspaces() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn versions_guard_workspaces(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let id = org.workspace().await["id"].as_str().unwrap().to_owned();
     let path = format!("/workspaces/{id}");
@@ -95,9 +100,8 @@ async fn versions_guard_workspaces() {
     assert_eq!(org.owner.get(&path).await.ok(200)["name"], "new");
 }
 
-#[tokio::test]
-async fn collisions_and_dangling_references_are_told_apart() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn collisions_and_dangling_references_are_told_apart(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let again =
@@ -118,9 +122,8 @@ async fn collisions_and_dangling_references_are_told_apart() {
     }
 }
 
-#[tokio::test]
-async fn every_answer_has_an_id_of_its_own_and_is_not_for_browsers_to_run() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn every_answer_has_an_id_of_its_own_and_is_not_for_browsers_to_run(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let answers = [
         client.get("/health").await,

@@ -4,11 +4,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
-#[tokio::test]
-async fn every_operation_with_an_id_answers_404_for_another_organization() {
-    let sentinel = Sentinel::start_sqlite().await;
+on_both_engines! {
+    every_operation_with_an_id_answers_404_for_another_organization
+    lists_hold_only_what_is_ours_and_filters_reach_no_further
+    references_to_another_organizations_objects_are_dangling
+}
+
+async fn every_operation_with_an_id_answers_404_for_another_organization(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let (ours, theirs) = (Organization::register(&client).await, Organization::register(&client).await);
 
@@ -71,9 +76,8 @@ fn uuid(request_id: &str) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-#[tokio::test]
-async fn lists_hold_only_what_is_ours_and_filters_reach_no_further() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn lists_hold_only_what_is_ours_and_filters_reach_no_further(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let (ours, theirs) = (Organization::register(&client).await, Organization::register(&client).await);
     let workspace = theirs.workspace().await;
@@ -91,9 +95,8 @@ async fn lists_hold_only_what_is_ours_and_filters_reach_no_further() {
     assert_eq!(ours.owner.get(&filter).await.ok(200)["data"], json!([]));
 }
 
-#[tokio::test]
-async fn references_to_another_organizations_objects_are_dangling() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn references_to_another_organizations_objects_are_dangling(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let (ours, theirs) = (Organization::register(&client).await, Organization::register(&client).await);
     let workspace = theirs.workspace().await;

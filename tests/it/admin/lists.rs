@@ -3,11 +3,15 @@
 use serde_json::json;
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
-#[tokio::test]
-async fn pages_join_without_gap_or_repeat_newest_first() {
-    let sentinel = Sentinel::start_sqlite().await;
+on_both_engines! {
+    pages_join_without_gap_or_repeat_newest_first
+    keys_are_listed_by_workspace
+}
+
+async fn pages_join_without_gap_or_repeat_newest_first(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     for n in 0..6 {
         org.owner.post("/workspaces", json!({"name": format!("w{n}")})).await.ok(201);
@@ -31,9 +35,8 @@ async fn pages_join_without_gap_or_repeat_newest_first() {
     assert_eq!(pages, 3);
 }
 
-#[tokio::test]
-async fn keys_are_listed_by_workspace() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn keys_are_listed_by_workspace(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let first = org.workspace().await["id"].clone();
     let second = org.owner.post("/workspaces", json!({"name": "second"})).await.ok(201)["id"].clone();

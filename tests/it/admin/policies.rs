@@ -4,13 +4,18 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
+
+on_both_engines! {
+    a_policy_is_replaced_by_versions_and_each_holds_on_the_next_request
+    every_fault_of_a_document_comes_back_with_its_pointer
+    a_policy_that_a_workspace_names_cannot_be_deleted
+}
 
 const CARD: &str = "My credit card is 4111 1111 1111 1111";
 
-#[tokio::test]
-async fn a_policy_is_replaced_by_versions_and_each_holds_on_the_next_request() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_policy_is_replaced_by_versions_and_each_holds_on_the_next_request(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let (_, key) = org.api_key(&org.workspace().await["id"]).await;
@@ -47,9 +52,8 @@ async fn a_policy_is_replaced_by_versions_and_each_holds_on_the_next_request() {
     assert_eq!(org.owner.get("/policies").await.ok(200)["data"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn every_fault_of_a_document_comes_back_with_its_pointer() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn every_fault_of_a_document_comes_back_with_its_pointer(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let document = json!({"extends": "lenient", "ruels": {}, "binary": 7});
     let problem =
@@ -70,9 +74,8 @@ async fn every_fault_of_a_document_comes_back_with_its_pointer() {
     org.owner.post("/policies", unprintable).await.problem(422, "validation_failed");
 }
 
-#[tokio::test]
-async fn a_policy_that_a_workspace_names_cannot_be_deleted() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_policy_that_a_workspace_names_cannot_be_deleted(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let policy = org.owner.post("/policies", json!({"name": "named", "document": {"extends": "strict"}})).await.ok(201);

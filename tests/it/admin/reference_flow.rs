@@ -4,11 +4,16 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::Client;
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
-#[tokio::test]
-async fn the_flow_of_the_reference_document_works_as_written() {
-    let sentinel = Sentinel::start_sqlite().await;
+on_both_engines! {
+    the_flow_of_the_reference_document_works_as_written
+    health_metrics_and_documentation_need_no_credential_and_no_network
+    every_path_works_below_api_v1_as_well
+}
+
+async fn the_flow_of_the_reference_document_works_as_written(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
 
     // 1. Register a new organization.
@@ -65,9 +70,8 @@ async fn the_flow_of_the_reference_document_works_as_written() {
     assert!(stats["requests"].is_u64() && stats["by_day"].is_array());
 }
 
-#[tokio::test]
-async fn health_metrics_and_documentation_need_no_credential_and_no_network() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn health_metrics_and_documentation_need_no_credential_and_no_network(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     assert_eq!(client.get("/health").await.ok(200)["status"], "ok");
     let metrics = client.get("/metrics").await;
@@ -84,9 +88,8 @@ async fn health_metrics_and_documentation_need_no_credential_and_no_network() {
     assert_eq!(client.get("/problems/not_found").await.ok(200)["status"], 404);
 }
 
-#[tokio::test]
-async fn every_path_works_below_api_v1_as_well() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn every_path_works_below_api_v1_as_well(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel).below("/api/v1");
     client.get("/health").await.ok(200);
     let org = super::client::Organization::register(&client).await;

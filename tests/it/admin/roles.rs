@@ -4,7 +4,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Organization};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
+
+on_both_engines! {
+    each_role_is_refused_exactly_what_it_lacks_by_the_name_of_the_permission
+    every_guarded_operation_refuses_strangers
+    a_granted_permission_works_and_ends_with_its_withdrawal
+    nobody_grants_above_themselves_or_touches_who_stands_above
+    the_last_owner_stays
+}
 
 /// Method, path and needed permission of every operation that wants a session.
 async fn guarded(client: &Client) -> Vec<(Method, String, Option<String>)> {
@@ -22,9 +30,8 @@ async fn guarded(client: &Client) -> Vec<(Method, String, Option<String>)> {
     operations
 }
 
-#[tokio::test]
-async fn each_role_is_refused_exactly_what_it_lacks_by_the_name_of_the_permission() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn each_role_is_refused_exactly_what_it_lacks_by_the_name_of_the_permission(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let operations = guarded(&client).await;
@@ -50,18 +57,16 @@ async fn each_role_is_refused_exactly_what_it_lacks_by_the_name_of_the_permissio
     }
 }
 
-#[tokio::test]
-async fn every_guarded_operation_refuses_strangers() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn every_guarded_operation_refuses_strangers(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     for (method, path, _) in guarded(&client).await {
         client.send(client.request(method, &path)).await.problem(401, "unauthenticated");
     }
 }
 
-#[tokio::test]
-async fn a_granted_permission_works_and_ends_with_its_withdrawal() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_granted_permission_works_and_ends_with_its_withdrawal(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let (member, id) = org.person("member", json!(["workspaces:write"])).await;
     member.post("/workspaces", json!({"name": "by a member"})).await.ok(201);
@@ -69,9 +74,8 @@ async fn a_granted_permission_works_and_ends_with_its_withdrawal() {
     member.post("/workspaces", json!({"name": "again"})).await.problem(403, "permission_denied");
 }
 
-#[tokio::test]
-async fn nobody_grants_above_themselves_or_touches_who_stands_above() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn nobody_grants_above_themselves_or_touches_who_stands_above(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let (admin, admin_id) = org.person("admin", json!([])).await;
     let (inviter, inviter_id) = org.person("member", json!(["users:invite", "users:write"])).await;
@@ -98,9 +102,8 @@ async fn nobody_grants_above_themselves_or_touches_who_stands_above() {
     admin.post(path, invite("z@x.example", "viewer", json!(["moon:fly"]))).await.problem(422, "validation_failed");
 }
 
-#[tokio::test]
-async fn the_last_owner_stays() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn the_last_owner_stays(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let me = format!("/orgs/me/users/{}", org.user_id);
     org.owner.patch(&me, json!({"role": "admin"})).await.problem(409, "conflict");

@@ -3,11 +3,18 @@
 use serde_json::json;
 
 use super::client::{Client, Organization, PASSWORD};
-use crate::support::Sentinel;
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
-#[tokio::test]
-async fn unknown_addresses_and_wrong_passwords_get_the_same_answer() {
-    let sentinel = Sentinel::start_sqlite().await;
+on_both_engines! {
+    unknown_addresses_and_wrong_passwords_get_the_same_answer
+    a_refresh_token_works_once_and_its_second_use_ends_the_session
+    logging_out_ends_this_session_and_no_other
+    a_temporary_password_opens_nothing_until_it_is_changed
+    a_person_who_is_switched_off_or_removed_is_out_at_once
+}
+
+async fn unknown_addresses_and_wrong_passwords_get_the_same_answer(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let unknown = client.login("nobody@nowhere.example", PASSWORD).await.problem(401, "invalid_credentials");
@@ -16,9 +23,8 @@ async fn unknown_addresses_and_wrong_passwords_get_the_same_answer() {
     client.login(&org.email.to_uppercase(), PASSWORD).await.ok(200);
 }
 
-#[tokio::test]
-async fn a_refresh_token_works_once_and_its_second_use_ends_the_session() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_refresh_token_works_once_and_its_second_use_ends_the_session(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let refresh = |token: String| {
@@ -37,9 +43,8 @@ async fn a_refresh_token_works_once_and_its_second_use_ends_the_session() {
     client.login(&org.email, PASSWORD).await.ok(200);
 }
 
-#[tokio::test]
-async fn logging_out_ends_this_session_and_no_other() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn logging_out_ends_this_session_and_no_other(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let other = client.login(&org.email, PASSWORD).await.ok(200);
@@ -52,9 +57,8 @@ async fn logging_out_ends_this_session_and_no_other() {
     client.with_token(other["access_token"].as_str().unwrap()).get("/auth/me").await.ok(200);
 }
 
-#[tokio::test]
-async fn a_temporary_password_opens_nothing_until_it_is_changed() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_temporary_password_opens_nothing_until_it_is_changed(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let client = Client::new(&sentinel);
     let org = Organization::register(&client).await;
     let body = json!({"email": "new@people.example", "full_name": "New Person", "role": "admin"});
@@ -81,9 +85,8 @@ async fn a_temporary_password_opens_nothing_until_it_is_changed() {
     client.with_token(tokens["access_token"].as_str().unwrap()).get("/orgs/me").await.ok(200);
 }
 
-#[tokio::test]
-async fn a_person_who_is_switched_off_or_removed_is_out_at_once() {
-    let sentinel = Sentinel::start_sqlite().await;
+async fn a_person_who_is_switched_off_or_removed_is_out_at_once(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
     let org = Organization::register(&Client::new(&sentinel)).await;
     let (person, id) = org.person("member", json!([])).await;
     let path = format!("/orgs/me/users/{id}");

@@ -10,3 +10,18 @@ pub use database::TestDatabase;
 pub use process::Process;
 pub use rows::{Row, count_rows};
 pub use sentinel::{Reply, Sentinel, chat_body, register, reply};
+
+/// Makes each test twice, as `sqlite::name` and `postgres::name`, from `async fn name(database: TestDatabase)`.
+macro_rules! on_both_engines {
+    ($($name:ident)+) => {
+        mod sqlite { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name($crate::support::TestDatabase::sqlite().await).await }
+        )+ }
+        mod postgres { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name($crate::support::TestDatabase::postgres().await).await }
+        )+ }
+    };
+}
+pub(crate) use on_both_engines;
