@@ -2,14 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::Sentinel;
+use crate::support::{self, Sentinel};
 
 /// Runs a script of `tests/sdk/` with the Python of an environment that `make test` has made.
 async fn run(python: &'static str, script: &'static str) {
     let sentinel = Sentinel::start_sqlite().await;
-    #[expect(clippy::disallowed_methods, reason = "a test's own setting, not the program's")]
-    let interpreter = std::env::var(python).unwrap_or_else(|_| panic!("{python} is not set: run `make test`"));
-    let mut command = Command::new(interpreter);
+    let mut command = Command::new(support::python(python));
     command
         .arg(format!("{}/tests/sdk/{script}", env!("CARGO_MANIFEST_DIR")))
         .args([sentinel.gateway_url(), sentinel.admin_url(), sentinel.tenant.key.clone()])

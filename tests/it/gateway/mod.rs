@@ -4,3 +4,4 @@ mod bodies;
 mod faults;
 mod framing;
 mod journey;
+mod tls;

@@ -11,6 +11,13 @@ pub use process::Process;
 pub use rows::{Row, count_rows};
 pub use sentinel::{Reply, Sentinel, chat_body, register, reply};
 
+/// The Python of an environment that `make test` has made, by the variable that names it.
+pub fn python(variable: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a test's own setting, not the program's")]
+    let interpreter = std::env::var(variable);
+    interpreter.unwrap_or_else(|_| panic!("{variable} is not set: run `make test`"))
+}
+
 /// Makes each test twice, as `sqlite::name` and `postgres::name`, from `async fn name(database: TestDatabase)`.
 macro_rules! on_both_engines {
     ($($name:ident)+) => {
