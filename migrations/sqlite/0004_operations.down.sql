@@ -1,3 +1,4 @@
+DROP TABLE change_notices;
 DROP TABLE saved_filters;
 DROP TABLE idempotency_keys;
 DROP TABLE subscriptions;

@@ -128,3 +128,10 @@ CREATE INDEX reports_page ON reports (org_id, id);
 CREATE UNIQUE INDEX subscriptions_stripe ON subscriptions (stripe_subscription_id) WHERE stripe_subscription_id IS NOT NULL;
 CREATE UNIQUE INDEX subscriptions_current ON subscriptions (org_id) WHERE status <> 'canceled';
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+-- What PostgreSQL's NOTIFY is: changes that other processes on this file (the command line) tell a running server. The
+-- newest thousand are kept.
+CREATE TABLE change_notices (
+    id INTEGER NOT NULL PRIMARY KEY,
+    payload TEXT NOT NULL
+) STRICT;

@@ -26,6 +26,9 @@ const BECOME_RUNTIME: &str = "SET ROLE sentinel_runtime";
 const BUSY: Duration = Duration::from_secs(5);
 /// The same for a migration, which may follow a long one.
 const MIGRATION_BUSY: Duration = Duration::from_secs(60);
+/// Where a SQLite file keeps what was told; see [`Tx::notify`].
+pub(super) const NOTICES: &str = "SELECT id, payload FROM change_notices WHERE id > $1 ORDER BY id";
+const FORGET_NOTICES: &str = "DELETE FROM change_notices WHERE id <= (SELECT max(id) FROM change_notices) - 1000";
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
@@ -82,6 +85,8 @@ enum Pools {
     Sqlite {
         read: SqlitePool,
         write: SqlitePool,
+        /// Other processes may write to it, too.
+        file: bool,
     },
 }
 
@@ -155,7 +160,7 @@ impl Inner {
     }
 
     async fn begin_sqlite(&self, mode: Mode) -> Result<Tx, StoreError> {
-        let Pools::Sqlite { read, write } = &self.pools else {
+        let Pools::Sqlite { read, write, .. } = &self.pools else {
             return Err(StoreError::Database("not a SQLite database".to_owned()));
         };
         // IMMEDIATE: a transaction that reads first and writes later would be refused when another process wrote between.
@@ -182,7 +187,12 @@ impl Inner {
         }
     }
 
-    /// A connection that listens on [`CHANNEL`]; None on SQLite, where nobody else speaks.
+    /// Whether notices stand in [`NOTICES`] to be read: in a SQLite file, which has no channel to listen on.
+    pub(super) const fn keeps_notices(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite { file: true, .. })
+    }
+
+    /// A connection that listens on [`CHANNEL`]; None on SQLite.
     pub(super) async fn subscribe(&self) -> Result<Option<PgListener>, StoreError> {
         let Pools::Postgres { options, .. } = &self.pools else { return Ok(None) };
         // A pool of its own: listening for ever must not take a connection from the requests.
@@ -196,7 +206,7 @@ impl Inner {
     pub(super) async fn close(&self) {
         match &self.pools {
             Pools::Postgres { pool, .. } => pool.close().await,
-            Pools::Sqlite { read, write } => {
+            Pools::Sqlite { read, write, .. } => {
                 read.close().await;
                 write.close().await;
             }
@@ -232,7 +242,7 @@ async fn sqlite_pools(config: &DatabaseConfig, options: SqliteConnectOptions) ->
     let write = pool().max_connections(1).connect_with(options.clone()).await?;
     let readers = options.pragma("query_only", "ON");
     let read = pool().max_connections(config.max_connections.max(1)).connect_lazy_with(readers);
-    Ok(Pools::Sqlite { read, write })
+    Ok(Pools::Sqlite { read, write, file: true })
 }
 
 /// One connection for everything, migrated at once: nobody else could do it.
@@ -249,7 +259,7 @@ async fn memory_pool(config: &DatabaseConfig) -> Result<Pools, StoreError> {
     let mut connection = pool.acquire().await?;
     super::migrate::fill(&mut connection).await?;
     drop(connection);
-    Ok(Pools::Sqlite { read: pool.clone(), write: pool })
+    Ok(Pools::Sqlite { read: pool.clone(), write: pool, file: false })
 }
 
 /// A transaction on either engine.
@@ -297,8 +307,14 @@ impl Tx {
 
     /// Tells the other nodes, when and if the transaction commits.
     pub(super) async fn notify(&mut self, payload: &str) -> Result<(), StoreError> {
-        if let Self::Postgres(_) = self {
-            self.statement("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute().await?;
+        match self {
+            Self::Postgres(_) => {
+                self.statement("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute().await?;
+            }
+            Self::Sqlite(_) => {
+                self.statement("INSERT INTO change_notices (payload) VALUES ($1)").bind(payload).execute().await?;
+                self.statement(FORGET_NOTICES).execute().await?;
+            }
         }
         Ok(())
     }

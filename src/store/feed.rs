@@ -1,5 +1,6 @@
 //! The change feed: what a transaction changed is told to this node's listeners before its `commit` returns, and to the
-//! other nodes through PostgreSQL's `NOTIFY`, which is part of the transaction.
+//! other nodes through PostgreSQL's `NOTIFY`, which is part of the transaction. Other processes on a SQLite file (the
+//! command line beside a running server) leave and read notices in a table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,16 @@ use sqlx::Executor as _;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 
+use super::engine::NOTICES;
 use super::{Change, Store, StoreError, TenantTx};
 
 /// How long an idle listener trusts its connection before it asks whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to listen while the database is away.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// How often a SQLite file is asked for new notices: what the command line revokes is refused within it.
+const POLL: Duration = Duration::from_millis(250);
 
 /// What is sent on the channel; PostgreSQL takes up to 8,000 bytes, this is at most 300.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +36,7 @@ impl Store {
         self.inner.listen(Arc::new(listener));
     }
 
-    /// Listens for other nodes' changes until `stop` turns true; returns at once on SQLite. While the database is away
+    /// Listens for other nodes' changes until `stop` turns true; returns at once on SQLite in memory. While the database is away
     /// it keeps trying; each time it begins to listen it says [`Change::Everything`].
     pub async fn follow_changes(&self, mut stop: watch::Receiver<bool>) {
         let mut said = false;
@@ -58,6 +63,9 @@ impl Store {
 
     /// Ends with an error when the connection does; at once where there is nothing to follow.
     async fn follow_once(&self, listened: &mut bool) -> Result<(), StoreError> {
+        if self.inner.keeps_notices() {
+            return self.poll_notices(listened).await;
+        }
         let Some(mut listener) = self.inner.subscribe().await? else { return Ok(()) };
         // Reconnecting is left to the loop above, where it is visible that something may have been missed.
         listener.eager_reconnect(false);
@@ -72,12 +80,35 @@ impl Store {
             let Some(notification) = received? else {
                 return Err(StoreError::Unavailable("the listening connection was closed".to_owned()));
             };
-            match serde_json::from_str::<Notice>(notification.payload()) {
-                Ok(notice) if notice.node == self.inner.node() => {}
-                Ok(notice) => self.inner.announce(&[notice.change]),
-                // A newer version's kind of change.
-                Err(_) => self.inner.announce(&[Change::Everything]),
+            self.hear(notification.payload());
+        }
+    }
+
+    /// Ends with an error when the file cannot be read.
+    async fn poll_notices(&self, listened: &mut bool) -> Result<(), StoreError> {
+        // The first reading only finds where to begin.
+        let mut last = None;
+        loop {
+            let mut tx = self.inner.begin_bare().await?;
+            let notices: Vec<(i64, String)> = tx.statement(NOTICES).bind(last.unwrap_or(0)).all().await?;
+            tx.commit().await?;
+            if last.is_none() {
+                *listened = true;
+                self.inner.announce(&[Change::Everything]);
+            } else {
+                notices.iter().for_each(|(_, payload)| self.hear(payload));
             }
+            last = notices.last().map(|(id, _)| *id).or(last).or(Some(0));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn hear(&self, payload: &str) {
+        match serde_json::from_str::<Notice>(payload) {
+            Ok(notice) if notice.node == self.inner.node() => {}
+            Ok(notice) => self.inner.announce(&[notice.change]),
+            // A newer version's kind of change.
+            Err(_) => self.inner.announce(&[Change::Everything]),
         }
     }
 }

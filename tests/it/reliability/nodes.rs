@@ -42,6 +42,30 @@ async fn a_revoked_key_and_a_changed_policy_hold_on_the_other_node() {
     assert!(one.terminate().success() && two.terminate().success());
 }
 
+/// The command line is another process on the same SQLite file, which has no channel between processes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_revoked_on_the_command_line_is_refused_by_a_running_server_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = MockLlm::start().await.unwrap();
+    let server = Process::serve(folder.path(), &provider.url(), &[]);
+    let client = reqwest::Client::new();
+    let tenant = register(&client, &server.admin_url(), "Acme", "file@sentinel.test").await;
+    let ask = async || {
+        let request = client.post(format!("{}/v1/chat/completions", server.gateway_url()));
+        reply(request.header("x-api-key", &tenant.key).json(&chat_body("hello"))).await.status
+    };
+    assert_eq!(ask().await, 200);
+    let revoked = std::process::Command::new(env!("CARGO_BIN_EXE_sentinel"))
+        .args(["keys", "revoke", "--org", "Acme", &tenant.key_id])
+        .env("SENTINEL_DATA_DIR", folder.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    let took = until(401, &ask).await;
+    let _ = writeln!(std::io::stderr(), "command line: a revoked key was refused by the server after {took:?}");
+    assert!(server.terminate().success());
+}
+
 /// How long it takes until `ask` answers with `status`.
 async fn until(status: u16, ask: &impl AsyncFn() -> u16) -> Duration {
     let begun = Instant::now();

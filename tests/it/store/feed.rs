@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use sentinel::config::DatabaseConfig;
 use sentinel::domain::SystemClock;
 use sentinel::store::{Change, OrganizationPatch, Store};
 use tokio::sync::{mpsc, watch};
@@ -67,11 +68,26 @@ on_both_engines! {
 mod on_sqlite {
     use super::*;
 
+    /// The command line beside a running server.
     #[tokio::test]
-    async fn sqlite_has_nobody_to_follow() {
+    async fn another_process_on_the_file_hears_changes_in_order_and_not_its_own() {
         let world = World::on_sqlite().await;
+        change(&world, "before anybody listened").await;
+        let mut node = Node::join(&world).await;
+        assert_eq!(node.next().await, Change::Everything);
+        change(&world, "one").await;
+        assert_eq!(node.next().await, world.organization_changed());
+        node.stop.send(true).unwrap();
+        node.following.await.unwrap();
+        assert!(node.heard.try_recv().is_err(), "one notice for one change");
+    }
+
+    #[tokio::test]
+    async fn a_database_in_memory_has_nobody_to_follow() {
+        let config = DatabaseConfig { url: "sqlite::memory:".to_owned(), ..DatabaseConfig::default() };
+        let store = Store::connect(&config, Arc::new(SystemClock)).await.unwrap();
         let (_stop, stopped) = watch::channel(false);
-        world.store.follow_changes(stopped).await;
+        store.follow_changes(stopped).await;
     }
 }
 
