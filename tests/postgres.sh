@@ -68,6 +68,8 @@ start)
 listen_addresses = ''
 unix_socket_directories = '$dir'
 max_connections = 300
+# Without fsync a commit survives the server's death, not the machine's. Asynchronous commits would not survive that
+# either: Sentinel turns them off for itself, and a test that stops the server counts.
 fsync = off
 synchronous_commit = off
 full_page_writes = off

@@ -22,6 +22,10 @@ use crate::domain::{ApiKeyId, SharedClock};
 pub(super) const CHANNEL: &str = "sentinel_changes";
 /// Every runtime connection becomes this role, which owns nothing and is under row-level security.
 const BECOME_RUNTIME: &str = "SET ROLE sentinel_runtime";
+/// A server that acknowledges commits before they are in its log would lose audit rows whose journal is already gone. The
+/// stricter levels of a replicated server stay as they are.
+const COMMIT_FOR_GOOD: &str =
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// How long SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
 /// The same for a migration, which may follow a long one.
@@ -215,7 +219,12 @@ impl Inner {
 }
 
 fn runtime_pool(options: PgPoolOptions) -> PgPoolOptions {
-    options.after_connect(|connection, _| Box::pin(async move { connection.execute(BECOME_RUNTIME).await.map(|_| ()) }))
+    options.after_connect(|connection, _| {
+        Box::pin(async move {
+            connection.execute(BECOME_RUNTIME).await?;
+            connection.execute(COMMIT_FOR_GOOD).await.map(|_| ())
+        })
+    })
 }
 
 async fn postgres_pool(config: &DatabaseConfig, options: Box<PgConnectOptions>) -> Result<Pools, StoreError> {
