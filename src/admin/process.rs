@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Client, Input, Json, bearer};
+use super::extract::{Client, Input, Json};
 use super::problem::Problem;
-use crate::authn::{AuthError, Caller, KEY_PREFIXES, KeyScope};
+use crate::authn::{AuthError, Caller, KeyScope, presented};
 use crate::domain::RequestId;
 use crate::process::{ProcessRequest, ProcessResponse};
 
@@ -42,13 +42,6 @@ impl FromRequestParts<Api> for Application {
     }
 }
 
-/// The first of the three headers whose value has the prefix of our keys.
-fn presented(headers: &HeaderMap) -> Option<&str> {
-    let named = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let values = [named("x-sentinel-key"), named("x-api-key"), bearer(headers)];
-    values.into_iter().flatten().find(|value| KEY_PREFIXES.iter().any(|prefix| value.starts_with(prefix)))
-}
-
 /// Scan a text
 ///
 /// Judges `user_input` by the workspace's policy, and records the request like any other. Nothing is sent anywhere. Needs
@@ -73,25 +66,4 @@ async fn process(
         response.headers_mut().insert(HeaderName::from_static("x-sentinel-policy"), policy);
     }
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_header_with_our_prefix_counts() {
-        let headers = |pairs: &[(&'static str, &'static str)]| {
-            pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-        };
-        let all: HeaderMap = headers(&[
-            ("authorization", "Bearer snt_live_c"),
-            ("x-api-key", "snt_test_b"),
-            ("x-sentinel-key", "snt_live_a"),
-        ]);
-        assert_eq!(presented(&all), Some("snt_live_a"));
-        let others = headers(&[("x-api-key", "sk-ant-something"), ("authorization", "Bearer snt_live_c")]);
-        assert_eq!(presented(&others), Some("snt_live_c"));
-        assert_eq!(presented(&headers(&[("x-api-key", "sk-proj-x"), ("authorization", "Basic snt_live_c")])), None);
-    }
 }

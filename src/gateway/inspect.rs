@@ -64,7 +64,7 @@ impl Gate {
             }
         };
         self.scan_total.observe(started.elapsed().as_secs_f64());
-        self.count(&inspection.findings);
+        self.state.metrics.count_detections(&inspection.findings);
         context.action = inspection.verdict.action;
         if inspection.verdict.blocked() {
             let reveal = context.caller.as_deref().is_some_and(|caller| caller.reveal);
@@ -120,17 +120,6 @@ impl Gate {
         });
         Ok(aside.await.ok().flatten())
     }
-
-    fn count(&self, findings: &[AuditFinding]) {
-        for finding in findings {
-            let detector = match finding.detector {
-                crate::domain::Detector::Pii => "pii",
-                crate::domain::Detector::Secrets => "secrets",
-                crate::domain::Detector::Injection => "injection",
-            };
-            self.state.metrics.detections.with_label_values(&[detector, finding.category.as_str(), "input"]).inc();
-        }
-    }
 }
 
 /// The one value of a field that says how the body is to be read.
@@ -170,19 +159,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::domain::{Category, Coverage};
-
-    fn clean() -> Inspection {
-        Inspection {
-            verdict: Verdict::clean(),
-            findings: Vec::new(),
-            coverage: Coverage::default(),
-            model: None,
-            stream: false,
-            user_id: None,
-            forward: Forward::AsReceived,
-        }
-    }
+    use crate::domain::Category;
 
     #[test]
     fn the_stronger_verdict_of_body_and_query_counts_and_a_query_is_never_redacted() {
@@ -192,14 +169,14 @@ mod tests {
             (Action::Redact, Action::Block),
             (Action::Block, Action::Block),
         ] {
-            let mut inspection = clean();
+            let mut inspection = Inspection::unseen(0);
             let query = Verdict { action: found, risk_score: 40, categories: vec![Category::Pii], ..Verdict::clean() };
             merge(&mut inspection, query, Vec::new(), 12);
             assert_eq!(inspection.verdict.action, expected);
             assert_eq!((inspection.verdict.risk_score, inspection.coverage.scanned), (40, 12));
             assert_eq!(inspection.verdict.categories, [Category::Pii]);
         }
-        let mut inspection = clean();
+        let mut inspection = Inspection::unseen(0);
         inspection.verdict.action = Action::Redact;
         merge(&mut inspection, Verdict::clean(), Vec::new(), 1);
         assert_eq!(inspection.verdict.action, Action::Redact, "a clean query leaves the body's verdict alone");
