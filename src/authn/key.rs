@@ -1,6 +1,9 @@
 //! The API key's format: `snt_live_` or `snt_test_`, 32 random base62 characters (190 bits), and 6 base62 characters
 //! of CRC-32 (ISO-HDLC) over everything before. A mistyped key is refused without a look-up.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
@@ -54,7 +57,11 @@ impl ApiKeySecret {
     /// Whether a header value carries a Sentinel key, well-formed or not: such a value never leaves.
     #[must_use]
     pub fn looks_like(value: &[u8]) -> bool {
-        KEY_PREFIXES.iter().any(|prefix| memchr::memmem::find(value, prefix.as_bytes()).is_some())
+        // Made once: every header value of every request is looked at.
+        static START: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("snt_"));
+        let is_key =
+            |at| value.get(at..).is_some_and(|rest| KEY_PREFIXES.iter().any(|p| rest.starts_with(p.as_bytes())));
+        START.find_iter(value).any(is_key)
     }
 
     /// The key itself, to be shown once.
@@ -108,6 +115,16 @@ mod tests {
         assert_eq!(ApiKeySecret::parse(&typo).unwrap_err(), MalformedKey);
         for bad in ["", "snt_live_", "sk_live_abc", "snt_live_é", &format!("{text}0")] {
             assert!(ApiKeySecret::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_seen_wherever_it_stands_in_a_value() {
+        for value in ["snt_live_x", "Bearer snt_test_x", "snt_snt_live_", "a=1; k=snt_other_1 snt_live_"] {
+            assert!(ApiKeySecret::looks_like(value.as_bytes()), "{value}");
+        }
+        for value in ["", "snt_", "snt_other_1", "SNT_LIVE_X", "sk-live-1"] {
+            assert!(!ApiKeySecret::looks_like(value.as_bytes()), "{value}");
         }
     }
 
