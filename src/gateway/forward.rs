@@ -21,8 +21,8 @@ use crate::domain::Dialect;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
-use super::Gate;
 use super::context::Context;
+use super::{Gate, joined};
 
 /// Connections are tried this often before the request fails; with several addresses the next one takes its turn.
 const CONNECT_ATTEMPTS: u32 = 2;
@@ -179,6 +179,8 @@ impl Gate {
         if upstream.tls {
             options.alpn = ALPN::H2H1;
             options.ca = self.destinations.get(upstream.index).and_then(|destination| destination.ca.clone());
+        } else {
+            options.alpn = joined::protocol();
         }
         Ok(Box::new(peer))
     }

@@ -11,6 +11,7 @@ mod forward;
 mod framing;
 mod hooks;
 mod inspect;
+mod joined;
 mod problem;
 mod process;
 mod query;

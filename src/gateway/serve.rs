@@ -15,14 +15,14 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
-use pingora::proxy::HttpProxy;
+use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyServiceBuilder};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::joined::Joining;
 use super::{Gate, GatewayState};
 
 /// Per connection, and kept while it is idle; pingora's 64 KiB would be most of what an idle connection costs.
@@ -117,18 +117,26 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
     });
     let (head_within, idle_within) = (config.head_timeout.get(), config.keepalive_timeout.get());
     let work = open.0.clone();
-    let mut proxy = pingora::proxy::http_proxy(&conf, gate);
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(idle_within);
-    proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_concurrent_streams(H2_STREAMS);
-    proxy.h2_options = Some(h2);
-    let front = Arc::new(Front { proxy: Arc::new(proxy), work, head_within });
-    let mut service = Service::new("gateway".into(), Door { front, idle_within });
+    let door = Arc::new(Door { idle_within, head_within, options, h2, work });
+    // Every connection is "custom": that is how pingora hands over one that nothing was read from yet.
+    let mut entry = HttpServerOptions::default();
+    entry.force_custom = true;
+    let enter: ProcessCustomSession<Gate, Joining> = Arc::new(move |proxy, stream, stop| {
+        let (door, stop) = (door.clone(), stop.clone());
+        Box::pin(async move { door.enter(proxy, stream, &stop).await })
+    });
+    let mut service = ProxyServiceBuilder::new(&conf, gate)
+        .name("gateway")
+        .custom(Joining::new(&conf), enter)
+        .server_options(entry)
+        .build();
     let name = address.to_string();
     service
         .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));
@@ -190,19 +198,21 @@ pub(super) fn head_is_complete() {
 /// Pingora reads as many bytes as the preface of HTTP/2 has before it decides which HTTP it is, and sets no time for them:
 /// a connection that sends less would be kept for ever.
 struct Door {
-    front: Arc<Front>,
     idle_within: Duration,
+    head_within: Duration,
+    options: HttpServerOptions,
+    h2: H2Options,
+    work: Arc<Work>,
 }
 
 /// `PRI * HTTP/2.0`, two blank lines, `SM`; no request of HTTP/1 is shorter.
 const PREFACE: usize = 24;
 
-#[async_trait]
-impl ServerApp for Door {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
+impl Door {
+    async fn enter(self: Arc<Self>, proxy: Arc<Proxy>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
         let mut preface = [0; PREFACE];
         let mut stopped = stop.clone();
-        let begun = Work::begin(&self.front.work);
+        let begun = Work::begin(&self.work);
         tokio::select! {
             // A request that is already here is still answered.
             biased;
@@ -215,19 +225,16 @@ impl ServerApp for Door {
             _ = stopped.wait_for(|stop| *stop) => return None,
         }
         drop(begun);
-        self.front.process_new(stream, stop).await
-    }
-
-    async fn cleanup(&self) {
-        self.front.cleanup().await;
+        Arc::new(Front { proxy, door: self }).process_new(stream, stop).await
     }
 }
 
+type Proxy = HttpProxy<Gate, Joining>;
+
 /// Stands before the proxy on every request: counts them, and gives up on heads that do not come.
 struct Front {
-    proxy: Arc<HttpProxy<Gate>>,
-    work: Arc<Work>,
-    head_within: Duration,
+    proxy: Arc<Proxy>,
+    door: Arc<Door>,
 }
 
 #[async_trait]
@@ -237,7 +244,7 @@ impl HttpServerApp for Front {
         session: ServerSession,
         stop: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let _begun = Work::begin(&self.work);
+        let _begun = Work::begin(&self.door.work);
         if session.is_http2() {
             return self.proxy.process_new_http(session, stop).await;
         }
@@ -247,21 +254,17 @@ impl HttpServerApp for Front {
         tokio::select! {
             biased;
             reused = &mut request => return reused,
-            () = tokio::time::sleep(self.head_within) => {}
+            () = tokio::time::sleep(self.door.head_within) => {}
         }
         // From here on the hooks have limits of their own.
         if complete.load(Ordering::Acquire) { request.await } else { None }
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
+        Some(self.door.h2.clone())
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.proxy.server_options()
-    }
-
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        Some(&self.door.options)
     }
 }
