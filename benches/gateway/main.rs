@@ -6,7 +6,7 @@
 //! interleaved in shuffled order. The unit is CPU microseconds per request, all threads of the system, from the
 //! kernel's own count (`/proc/PID/task/*/schedstat`). Only the ratios travel to another machine.
 //!
-//! `cargo bench --bench gateway -- [--rounds N] [--quick]`. Budgets: 1.5 × at 0.5 and 2 KiB, 3.0 × at 32 KiB, 4.2 ×
+//! `cargo bench --bench gateway -- [--rounds N] [--quick] [--only NAME]`. Budgets: 1.5 × at 0.5 and 2 KiB, 3.0 × at 32 KiB, 4.2 ×
 //! at 256 KiB, 3.3 × for 126 turns in 32 KiB; a blocked request 0.8 × a 2 KiB pass-through.
 
 #![expect(
@@ -75,7 +75,8 @@ fn main() {
     println!("CPU µs per request, medians of {rounds} interleaved rounds, {CONNECTIONS} connections");
     println!("{:<20} {:>12} {:>12} {:>8} {:>8}", "body", "pass-through", "sentinel", "ratio", "budget");
     let mut seed = 1_u64;
-    for scenario in SCENARIOS {
+    let only = after("--only");
+    for scenario in SCENARIOS.iter().filter(|scenario| only.is_none_or(|name| scenario.name == name)) {
         let bodies = bodies::make(scenario.shape, 64);
         // The blocked request is compared with a pass-through of the same size.
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -95,6 +96,9 @@ fn main() {
         println!("{:<20} {theirs:>12.1} {ours:>12.1} {:>8.2} {:>8.2}", scenario.name, ours / theirs, scenario.budget);
     }
 
+    if only.is_some() {
+        return;
+    }
     println!("\nmilliseconds for one request on one connection, p50 (pass-through, sentinel, difference)");
     for (name, size, requests) in [("2 KiB", 2 << 10, 1_000), ("32 KiB", 32 << 10, 500), ("256 KiB", 256 << 10, 200)] {
         let bodies = bodies::make(Shape::Text(size), 64);

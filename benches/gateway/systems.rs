@@ -120,8 +120,15 @@ impl System {
 impl Drop for System {
     fn drop(&mut self) {
         self.signal("CONT");
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Asked first, so that a profiler around it can write down what it saw.
+        self.signal("TERM");
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if asked.elapsed() > Duration::from_secs(20) {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
