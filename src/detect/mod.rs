@@ -25,7 +25,7 @@ use pack::{Pack, RuleSpec};
 use pii::Pii;
 use secrets::{Read, Secrets};
 use sink::Sink;
-use words::{KeySet, Start, each_word};
+use words::{KeySet, Start, Starts, each_word};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -53,10 +53,8 @@ pub struct PackError {
 /// All detectors, compiled.
 pub struct Engine {
     rules: Vec<Arc<Rule>>,
-    /// Keys of words at which some detector must be asked.
-    keys: KeySet,
-    /// The same for pairs of words.
-    pairs: KeySet,
+    /// Words and pairs of words at which some detector must be asked.
+    starts: Starts,
     tokens: Anchored,
     pii: Pii,
     secrets: Secrets,
@@ -108,12 +106,12 @@ impl Engine {
         let packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
         let injection = Injection::new(&injection, &packs).map_err(&mut collect);
         let (Ok(tokens), Ok(pii), Ok(injection)) = (tokens, pii, injection) else { return Err(faults) };
-        let (words, pairs) = injection.keys();
-        let (mut keys, pairs) = (words.clone(), pairs.clone());
+        let mut keys = KeySet::new();
         keys.extend(tokens.keys());
         keys.extend(secrets.keys());
         keys.extend(pii.keys());
-        Ok(Self { rules, keys, pairs, tokens, pii, secrets, injection })
+        let starts = injection.starts(&keys);
+        Ok(Self { rules, starts, tokens, pii, secrets, injection })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -187,14 +185,14 @@ impl Engine {
     /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
-        each_word(piece, &self.keys, &self.pairs, |start, _| {
+        each_word(piece, &self.starts, |start, _| {
             let Start::Word { at, key } = start else {
                 return state.score.word(piece, &start, &mut sink.at(offset));
             };
             if self.pii.keys().may_hold(key) {
                 state.context.push(offset + at);
             }
-            if self.injection.keys().0.may_hold(key) {
+            if self.injection.keys().may_hold(key) {
                 state.score.word(piece, &start, &mut sink.at(offset));
             }
             if self.tokens.keys().may_hold(key) {

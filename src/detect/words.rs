@@ -119,15 +119,48 @@ fn masks(block: &[u8; 64]) -> Masks {
     Masks { letters, capitals, wide, anywhere }
 }
 
-/// Calls `found` with the number of the word for word starts whose key may be in `words`, and for the first of two words whose pair
-/// may be in `pairs`. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
+/// What may begin with a word: one look answers for both.
+pub(super) struct Starts {
+    /// Two bits a key: [`WORD`] and [`FIRST`].
+    table: Box<[u64; 2 * WORDS]>,
+    pairs: KeySet,
+}
+
+/// The key is one of those asked for.
+const WORD: u64 = 1;
+/// The key is the first of a pair.
+const FIRST: u64 = 2;
+
+impl Starts {
+    /// `firsts` are the keys of the first words of `pairs`.
+    pub(super) fn new(words: &KeySet, firsts: &KeySet, pairs: &KeySet) -> Self {
+        let mut table = Box::new([0; 2 * WORDS]);
+        for bit in 0..WORDS * 64 {
+            let flag = |set: &KeySet, flag: u64| flag * (set.0[bit >> 6] >> (bit & 63) & 1);
+            table[bit >> 5] |= (flag(words, WORD) | flag(firsts, FIRST)) << (2 * (bit & 31));
+        }
+        Self { table, pairs: pairs.clone() }
+    }
+
+    #[inline]
+    fn flags(&self, key: u32) -> u64 {
+        let bit = hash(key);
+        self.table[(bit >> 5) as usize] >> (2 * (bit & 31)) & (WORD | FIRST)
+    }
+}
+
+/// For a word of so many letters, what of its first four bytes counts.
+const COUNTS: [u32; 5] = [0, 0xFF, 0xFFFF, 0x00FF_FFFF, u32::MAX];
+
+/// Calls `found` with the number of the word for word starts whose key may be one of `asked`, and for the first of two words whose
+/// pair may be. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
 /// script, and at every character of scripts without spaces.
 #[inline]
-pub(super) fn each_word(text: &[u8], words: &KeySet, pairs: &KeySet, mut found: impl FnMut(Start, u32)) {
+pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start, u32)) {
     let (mut letter_before, mut small_before, mut wide_before) = (0u64, 0u64, 0u64);
     // Where words have no edges, three characters count as one word.
     let mut thirds = 0u32;
-    let (mut previous, mut previous_at, mut previous_thirds) = (0u32, 0usize, 0u32);
+    let (mut previous, mut previous_at, mut previous_thirds, mut pending) = (0u32, 0usize, 0u32, 0u64);
     let mut base = 0;
     while base < text.len() {
         let mut padded = [0u8; 64];
@@ -147,29 +180,76 @@ pub(super) fn each_word(text: &[u8], words: &KeySet, pairs: &KeySet, mut found: 
         letter_before = letters >> 63;
         small_before = small >> 63;
         wide_before = wide >> 63;
+        if wide == 0 {
+            // Most text. All keys first, in a loop without a branch that depends on the words; few are then looked at.
+            let (mut keys, mut places, mut candidates) = ([0u32; 64], [0u8; 64], [0u8; 64]);
+            let (mut count, mut worth, mut before) = (0usize, 0usize, pending);
+            while starts != 0 {
+                let bit = starts.trailing_zeros() as usize;
+                starts &= starts - 1;
+                let key = match block.get(bit..bit + 4) {
+                    Some(&[a, b, c, d]) => {
+                        let run = (!(letters >> bit)).trailing_zeros().min(4);
+                        (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[run as usize]
+                    }
+                    _ => key_of(&text[base + bit..text.len().min(base + bit + 8)]),
+                };
+                let flags = asked.flags(key);
+                keys[count & 63] = key;
+                places[count & 63] = bit as u8;
+                candidates[worth & 63] = count as u8;
+                worth += usize::from(flags & WORD | before & FIRST != 0);
+                before = flags;
+                count += 1;
+            }
+            for candidate in &candidates[..worth] {
+                let number = usize::from(*candidate);
+                let (key, at) = (keys[number], base + usize::from(places[number]));
+                let (last, last_at) = match number.checked_sub(1) {
+                    Some(last) => (keys[last], base + usize::from(places[last])),
+                    None => (previous, previous_at),
+                };
+                let pair = pair_key(last, key);
+                if asked.pairs.may_hold(pair) {
+                    let last_thirds = if number == 0 { previous_thirds } else { thirds + 3 * *candidate as u32 };
+                    found(Start::Pair { at: last_at, key: pair }, last_thirds / 3);
+                }
+                if asked.flags(key) & WORD != 0 {
+                    found(Start::Word { at, key }, (thirds + 3) / 3 + *candidate as u32);
+                }
+            }
+            if let Some(last) = count.checked_sub(1) {
+                thirds += 3 * count as u32;
+                (previous, previous_at, previous_thirds) = (keys[last], base + usize::from(places[last]), thirds);
+                pending = before & FIRST;
+            }
+            base += 64;
+            continue;
+        }
         while starts != 0 {
             let bit = starts.trailing_zeros();
             starts &= starts - 1;
-            thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
             let at = base + bit as usize;
             let key = if bit <= 60 && (wide >> bit & 1 == 0 || anywhere >> bit & 1 == 1) {
                 let run = (!(letters >> bit)).trailing_zeros().min(4);
                 let from = bit as usize;
                 let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
-                // `run` is 1 to 4: bytes behind the word are cut off.
-                (window | 0x2020_2020) & (u32::MAX >> (32 - 8 * run))
+                (window | 0x2020_2020) & COUNTS[run as usize]
             } else {
                 key_of(&text[at..text.len().min(at + 8)])
             };
-            let pair = pair_key(previous, key);
-            if words.may_hold(key) | pairs.may_hold(pair) {
-                if pairs.may_hold(pair) {
+            thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
+            let flags = asked.flags(key);
+            if flags & WORD | pending != 0 {
+                let pair = pair_key(previous, key);
+                if pending != 0 && asked.pairs.may_hold(pair) {
                     found(Start::Pair { at: previous_at, key: pair }, previous_thirds / 3);
                 }
-                if words.may_hold(key) {
+                if flags & WORD != 0 {
                     found(Start::Word { at, key }, thirds / 3);
                 }
             }
+            pending = flags & FIRST;
             (previous, previous_at, previous_thirds) = (key, at, thirds);
         }
         base += 64;
@@ -184,7 +264,7 @@ mod tests {
         let mut keys = KeySet::new();
         keys.insert(key_of(word.as_bytes()));
         let mut found = Vec::new();
-        each_word(text.as_bytes(), &keys, &KeySet::new(), |start, _| {
+        each_word(text.as_bytes(), &Starts::new(&keys, &KeySet::new(), &KeySet::new()), |start, _| {
             if let Start::Word { at, .. } = start {
                 found.push(at);
             }
@@ -194,12 +274,14 @@ mod tests {
 
     #[test]
     fn two_words_in_a_row_are_met_across_the_edge_of_a_block() {
-        let mut pairs = KeySet::new();
+        let (mut firsts, mut pairs) = (KeySet::new(), KeySet::new());
+        firsts.insert(key_of(b"the"));
         pairs.insert(pair_key(key_of(b"the"), key_of(b"agent")));
+        let asked = Starts::new(&KeySet::new(), &firsts, &pairs);
         for pad in 0..130 {
             let mut found = Vec::new();
             let text = format!("{}the, Agent the thing", " ".repeat(pad));
-            each_word(text.as_bytes(), &KeySet::new(), &pairs, |start, number| {
+            each_word(text.as_bytes(), &asked, |start, number| {
                 if let Start::Pair { at, .. } = start {
                     found.push((at, number));
                 }

@@ -6,7 +6,7 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::detect::words::{KeySet, Start, each_word, is_letter, key_len, key_of, pair_key, starts_anywhere};
+use crate::detect::words::{KeySet, Start, Starts, each_word, is_letter, key_len, key_of, pair_key, starts_anywhere};
 
 const BUCKETS: usize = 1 << 10;
 
@@ -14,6 +14,8 @@ const BUCKETS: usize = 1 << 10;
 struct Entry {
     /// Of a word, or of the first two words of a phrase.
     key: u32,
+    /// The key of the first word.
+    first: u32,
     /// Lower case; a space stands for up to three bytes that are no letters, `*` for any further letters.
     pattern: Box<[u8]>,
     /// Bytes five to eight of the first word, as far as it has them, and which of them count: most words that share four letters
@@ -37,6 +39,7 @@ struct Table {
 pub(super) struct Lexicon {
     words: Table,
     phrases: Table,
+    asked: Starts,
 }
 
 fn bucket(key: u32) -> usize {
@@ -69,6 +72,7 @@ impl Lexicon {
                     }
                     None => entries.push(Entry {
                         key,
+                        first: key_of(head),
                         tail: tail_of(head),
                         pattern: form.into(),
                         groups: *groups,
@@ -83,12 +87,21 @@ impl Lexicon {
         if u16::try_from(single.len().max(phrases.len())).is_err() {
             return Err(vec!["too many words".to_owned()]);
         }
-        Ok(Self { words: Table::new(single), phrases: Table::new(phrases) })
+        let (words, phrases) = (Table::new(single), Table::new(phrases));
+        let asked = Starts::new(&words.all, &phrases.firsts(false), &phrases.all);
+        Ok(Self { words, phrases, asked })
     }
 
-    /// Keys of words, and of pairs of words, that may begin an entry of a gate group.
-    pub(super) fn gate_keys(&self) -> (&KeySet, &KeySet) {
-        (&self.words.gate, &self.phrases.gate)
+    /// Keys of words that may begin an entry of a gate group.
+    pub(super) fn gate_keys(&self) -> &KeySet {
+        &self.words.gate
+    }
+
+    /// What may begin an entry of a gate group, or is one of `others`.
+    pub(super) fn gate_starts(&self, others: &KeySet) -> Starts {
+        let mut words = self.words.gate.clone();
+        words.extend(others);
+        Starts::new(&words, &self.phrases.firsts(true), &self.phrases.gate)
     }
 
     /// Whether an entry of a gate group begins there.
@@ -101,7 +114,7 @@ impl Lexicon {
 
     /// Calls `found(word number, groups)` for every word that is in the lexicon.
     pub(super) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
-        each_word(text, &self.words.all, &self.phrases.all, |start, number| {
+        each_word(text, &self.asked, |start, number| {
             let (table, at, key) = match start {
                 Start::Word { at, key } => (&self.words, at, key),
                 Start::Pair { at, key } => (&self.phrases, at, key),
@@ -133,6 +146,13 @@ impl Table {
             starts.push(u16::try_from(at).unwrap_or(u16::MAX));
         }
         Self { gate, all, starts, entries }
+    }
+
+    /// Keys of the first words, only those of gate groups if so asked.
+    fn firsts(&self, gate: bool) -> KeySet {
+        let mut firsts = KeySet::new();
+        self.entries.iter().filter(|entry| entry.gate || !gate).for_each(|entry| firsts.insert(entry.first));
+        firsts
     }
 
     /// The entries that stand at `at`, only those of gate groups if so asked.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use super::pack::{Pack, RuleSpec};
-use super::words::{KeySet, Start};
+use super::words::{KeySet, Start, Starts};
 use crate::domain::{Role, Rule};
 use evidence::{Groups, Term};
 use lexicon::Lexicon;
@@ -73,9 +73,14 @@ impl Injection {
         }
     }
 
-    /// Keys of words and of pairs of words at which [`Scoring::word`] must be asked.
-    pub(super) fn keys(&self) -> (&KeySet, &KeySet) {
+    /// Keys of words at which [`Scoring::word`] must be asked.
+    pub(super) fn keys(&self) -> &KeySet {
         self.lexicon.gate_keys()
+    }
+
+    /// The words and pairs of words at which it must be asked, and words with one of the keys `others`.
+    pub(super) fn starts(&self, others: &KeySet) -> Starts {
+        self.lexicon.gate_starts(others)
     }
 
     /// Begins a segment.
