@@ -54,17 +54,17 @@ fn event() -> AuditEvent {
         workspace_id: None,
         api_key_id: None,
         occurred_at: AT,
-        node: "0199e0d2-7f6b-7c3a-9d2e-4f5a6b7c8d9e".to_owned(),
+        node: "0199e0d2-7f6b-7c3a-9d2e-4f5a6b7c8d9e".into(),
         source: Source::Gateway,
-        method: "POST".to_owned(),
+        method: "POST".into(),
         path: "/v1/chat/completions".to_owned(),
-        dialect: Some("openai".to_owned()),
-        upstream: Some("openai".to_owned()),
+        dialect: Some("openai".into()),
+        upstream: Some("openai".into()),
         model: Some("a-large-model".to_owned()),
         user_id: Some("user-4711".to_owned()),
         client_ip: Some("192.0.2.17".to_owned()),
         policy_id: None,
-        policy_name: Some("balanced".to_owned()),
+        policy_name: Some("balanced".into()),
         policy_version: Some(7),
         action: Action::Flag,
         direction: Direction::Input,
@@ -139,7 +139,7 @@ async fn some(journal: Journal, requests: u64) {
     for _ in 0..requests {
         let event = AuditEvent { id: AuditId::new(), ..prototype.clone() };
         let completion = completion(event.id);
-        journal.begin(event).await.unwrap();
+        journal.begin(Box::new(event)).await.unwrap();
         journal.complete(completion);
     }
 }
@@ -169,7 +169,7 @@ fn journal(criterion: &mut Criterion) {
     runtime.block_on(async {
         let journal = open(dir.path(), SyncMode::Never);
         while journal.status().backlog_bytes < 64 << 20 {
-            journal.record(event(), completion(AuditId::new())).await.unwrap();
+            journal.record(Box::new(event()), completion(AuditId::new())).await.unwrap();
         }
         journal.close().await;
     });

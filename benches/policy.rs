@@ -73,7 +73,7 @@ fn compile(criterion: &mut Criterion) {
         escalate: { min_risk_score: 70 }
     ";
     let document = parse(text).unwrap();
-    let label = || PolicyLabel { id: None, name: "bench".to_owned(), version: 1 };
+    let label = || PolicyLabel { id: None, name: "bench".into(), version: 1 };
     let mut group = criterion.benchmark_group("policy");
     group.bench_function("parse", |bencher| bencher.iter(|| parse(black_box(text)).unwrap()));
     group.bench_function("compile", |bencher| {

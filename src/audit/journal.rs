@@ -13,6 +13,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -29,8 +30,8 @@ use crate::domain::{AuditId, SharedClock};
 use crate::telemetry::Metrics;
 
 /// Bytes of the backlog that are kept free for the completion of each request under way, so that a request that was let in can
-/// always be completed; a completion is about 350 bytes.
-const RESERVED: u64 = 512;
+/// always be completed; a completion takes 150 bytes at most.
+const RESERVED: u64 = 256;
 /// A write buffer above this size is given back.
 const SPARE: usize = 1 << 20;
 
@@ -87,6 +88,15 @@ pub(super) struct Writing {
     items: Vec<(Entry, u32)>,
 }
 
+/// Wakes the writer thread when a request is given up before its record was written.
+struct Waiting<'c>(&'c Condvar);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
 /// Files that the syncing thread has to sync.
 #[derive(Default)]
 pub(super) struct Unsynced {
@@ -97,7 +107,7 @@ pub(super) struct Unsynced {
 pub(super) struct Core {
     pub(super) dir: PathBuf,
     pub(super) config: AuditConfig,
-    pub(super) node: String,
+    pub(super) node: Arc<str>,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) disk: Arc<dyn Disk>,
@@ -147,7 +157,7 @@ impl Core {
         let core = Self {
             dir,
             config,
-            node,
+            node: node.into(),
             clock,
             metrics,
             disk,
@@ -176,6 +186,18 @@ impl Core {
             self.work.notify_one();
             return batch.wait().await;
         }
+        let waiting = Waiting(&self.work);
+        let mut again = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut again, true) {
+                return Poll::Ready(());
+            }
+            // Other requests that are ready come first, and one write carries the records of all.
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        std::mem::forget(waiting);
         self.written(&batch)
     }
 
@@ -217,7 +239,7 @@ impl Core {
         }
     }
 
-    fn enqueue_later(&self, id: AuditId, mut entry: Entry, encoded: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    fn enqueue_later(&self, id: AuditId, mut entry: Entry, encoded: &mut Vec<u8>) -> Result<(), postcard::Error> {
         encoded.clear();
         record::encode(&mut entry, encoded)?;
         let mut intake = self.intake.lock();

@@ -99,7 +99,7 @@ impl Journal {
 
     /// The name that this node writes into its records: made once, kept in `dir`.
     #[must_use]
-    pub fn node(&self) -> &str {
+    pub fn node(&self) -> &Arc<str> {
         &self.core.node
     }
 
@@ -107,8 +107,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`]: the request must be refused.
-    pub async fn begin(&self, event: AuditEvent) -> Result<(), JournalError> {
-        self.core.append(Entry::Begin(Box::new(event))).await
+    pub async fn begin(&self, event: Box<AuditEvent>) -> Result<(), JournalError> {
+        self.core.append(Entry::Begin(event)).await
     }
 
     /// Completes a record; never waits. Without effect for a request that was not begun here or is completed already.
@@ -120,8 +120,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn record(&self, event: AuditEvent, completion: Completion) -> Result<(), JournalError> {
-        self.core.append(Entry::Both(Box::new(event), completion)).await
+    pub async fn record(&self, event: Box<AuditEvent>, completion: Completion) -> Result<(), JournalError> {
+        self.core.append(Entry::Both(event, completion)).await
     }
 
     #[must_use]

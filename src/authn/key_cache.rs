@@ -221,6 +221,11 @@ impl<S: KeySource> Keys<S> {
             self.hits.inc();
             return Ok(known);
         }
+        // A large future that is seldom needed.
+        Box::pin(self.look(hash)).await
+    }
+
+    async fn look(&self, hash: KeyHash) -> Result<Known, AuthError> {
         if self.is_unknown(&hash).await {
             self.negatives.inc();
             return Err(AuthError::Invalid);

@@ -84,7 +84,7 @@ fn load_policy(name: &str, engine: &Engine) -> anyhow::Result<CompiledPolicy> {
             (policy::parse(&text).map_err(told)?, stem.into_owned())
         }
     };
-    policy::compile(&document, PolicyLabel { id: None, name: name_shown, version: 0 }, engine).map_err(told)
+    policy::compile(&document, PolicyLabel { id: None, name: name_shown.into(), version: 0 }, engine).map_err(told)
 }
 
 /// The highest confidence of each category; every category is there.

@@ -1,4 +1,9 @@
 //! What the audit trail remembers of a request: never its text.
+//!
+//! The journal keeps these types in postcard, by position: a new variant goes to the end of its enum, and a changed field needs
+//! a new kind of record (`audit/record.rs`).
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,19 +102,19 @@ pub struct AuditEvent {
     pub api_key_id: Option<ApiKeyId>,
     pub occurred_at: Timestamp,
     /// The gateway node that wrote the record.
-    pub node: String,
+    pub node: Arc<str>,
     pub source: Source,
-    pub method: String,
+    pub method: Arc<str>,
     /// Path without its query.
     pub path: String,
-    pub dialect: Option<String>,
-    pub upstream: Option<String>,
+    pub dialect: Option<Arc<str>>,
+    pub upstream: Option<Arc<str>>,
     pub model: Option<String>,
     /// The application's own name for its end user.
     pub user_id: Option<String>,
     pub client_ip: Option<String>,
     pub policy_id: Option<PolicyId>,
-    pub policy_name: Option<String>,
+    pub policy_name: Option<Arc<str>>,
     pub policy_version: Option<i64>,
     pub action: Action,
     pub direction: Direction,

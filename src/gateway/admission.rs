@@ -1,6 +1,6 @@
 //! Who calls, and may they: credential → caller, scope, rate.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
 use crate::authn::{AuthError, KeyScope, presented};
@@ -43,9 +43,9 @@ impl Gate {
     }
 }
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+const LIMIT: &str = "x-ratelimit-limit-requests";
+const REMAINING: &str = "x-ratelimit-remaining-requests";
+const RESET: &str = "x-ratelimit-reset-requests";
 
 /// What is left of the key's limit, in OpenAI's header fields; an upstream's own are left alone.
 ///

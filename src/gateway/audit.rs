@@ -1,7 +1,9 @@
 //! What the audit trail is told about a request, and when: the decision before anybody acts on it, the end at the end.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use http::Method;
 use pingora::proxy::Session;
 
 use crate::authn::ApiKeySecret;
@@ -55,7 +57,7 @@ impl Gate {
         Problem::unguarded()
     }
 
-    fn event(&self, session: &Session, context: &mut Context, error_code: Option<&str>) -> AuditEvent {
+    fn event(&self, session: &Session, context: &mut Context, error_code: Option<&str>) -> Box<AuditEvent> {
         let head = session.req_header();
         let inspection = context.inspection.take();
         let caller = context.caller.as_deref();
@@ -65,23 +67,23 @@ impl Gate {
             None => (None, Vec::new(), Coverage::default(), None, None),
         };
         let verdict = verdict.as_ref();
-        AuditEvent {
+        Box::new(AuditEvent {
             id: context.id.audit_id(),
             org_id: caller.map(|caller| caller.org_id),
             workspace_id: caller.map(|caller| caller.workspace_id),
             api_key_id: caller.map(|caller| caller.key_id),
             occurred_at: self.state.clock.now().minus(context.started.elapsed()),
-            node: self.state.journal.node().to_owned(),
+            node: Arc::clone(self.state.journal.node()),
             source: context.source,
-            method: head.method.as_str().chars().take(16).collect(),
+            method: self.method(&head.method),
             path: kept_path(head.raw_path()),
-            dialect: Some(context.dialect.as_str().to_owned()),
-            upstream: context.route.as_ref().map(|route| route.upstream.name.clone()),
+            dialect: Some(context.dialect.shared()),
+            upstream: context.route.as_ref().map(|route| Arc::clone(&route.upstream.name)),
             model,
             user_id,
             client_ip: client_ip(session),
             policy_id: label.and_then(|label| label.id),
-            policy_name: label.map(|label| label.name.clone()),
+            policy_name: label.map(|label| Arc::clone(&label.name)),
             policy_version: label.map(|label| label.version),
             action: context.action,
             direction: Direction::Input,
@@ -93,6 +95,15 @@ impl Gate {
             findings,
             coverage,
             error_code: error_code.map(str::to_owned),
+        })
+    }
+
+    /// The name of a method, cut to what is kept of a stranger's invention.
+    fn method(&self, method: &Method) -> Arc<str> {
+        if method == Method::POST {
+            Arc::clone(&self.post)
+        } else {
+            method.as_str().get(..16).unwrap_or(method.as_str()).into()
         }
     }
 
@@ -136,7 +147,7 @@ impl Gate {
                     code: "client_closed",
                     outcome: Outcome::ClientClosed,
                 });
-                let _ = self.record(session, context, failure).await;
+                let _ = Box::pin(self.record(session, context, failure)).await;
             }
             Recorded::Nothing => {}
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -127,15 +127,13 @@ fn stays_behind(name: &str, own_credential: bool, rewritten: bool) -> bool {
 
 /// Takes away what must not reach the upstream, and every value that carries a Sentinel key.
 fn clean(head: &mut RequestHeader, own_credential: bool, rewritten: bool) -> Result<()> {
-    let carries_key = |headers: &HeaderMap, name: &HeaderName| {
-        headers.get_all(name).iter().any(|value| ApiKeySecret::looks_like(value.as_bytes()))
-    };
-    let removed: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|name| stays_behind(name.as_str(), own_credential, rewritten) || carries_key(&head.headers, name))
-        .cloned()
-        .collect();
+    let mut removed: Vec<HeaderName> = Vec::new();
+    for (name, value) in &head.headers {
+        let goes = stays_behind(name.as_str(), own_credential, rewritten) || ApiKeySecret::looks_like(value.as_bytes());
+        if goes && removed.last() != Some(name) {
+            removed.push(name.clone());
+        }
+    }
     for name in removed {
         let kept: Vec<HeaderValue> = if stays_behind(name.as_str(), own_credential, rewritten) {
             Vec::new()

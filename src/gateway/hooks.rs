@@ -42,7 +42,7 @@ impl ProxyHttp for Gate {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match self.walk(session, context).await {
             Ok(answered) => Ok(answered),
-            Err(Stop::Refused { problem, trusted }) => self.refuse(session, context, problem, trusted).await,
+            Err(Stop::Refused { problem, trusted }) => Box::pin(self.refuse(session, context, problem, trusted)).await,
             Err(Stop::Broken(error)) => Err(error),
         }
     }
@@ -111,7 +111,7 @@ impl ProxyHttp for Gate {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         replay::restore(session, &mut context.home);
         let status = forward::status_of(error);
-        let upstream = context.route.as_ref().map(|route| route.upstream.name.as_str()).unwrap_or_default();
+        let upstream = context.route.as_ref().map(|route| &*route.upstream.name).unwrap_or_default();
         let from_upstream = *error.esource() == ErrorSource::Upstream || matches!(status, 502 | 504);
         if from_upstream {
             let kind = forward::kind_of(error);

@@ -71,6 +71,8 @@ struct Gate {
     head_limits: HeadLimits,
     read_limits: ReadLimits,
     scan_total: Histogram,
+    /// `POST`, for audit events.
+    post: Arc<str>,
     /// Where database connections live.
     main: Option<Handle>,
 }
@@ -124,6 +126,7 @@ impl Gate {
                 max_depth: config.max_json_depth,
             },
             scan_total: state.metrics.scan_duration.with_label_values(&["input", "total"]),
+            post: "POST".into(),
             main,
             state,
         })
@@ -140,8 +143,9 @@ impl Gate {
         let (path, query) = framing::split_target(head.raw_path());
         let path = std::str::from_utf8(path).unwrap_or_default();
         match path {
-            "/health" => return self.health(session, context).await.map(|()| true),
-            "/process" => return self.process(session, context).await.map(|()| true),
+            // In boxes, like every branch that few requests take: a future is as large as its largest branch, and is copied.
+            "/health" => return Box::pin(self.health(session, context)).await.map(|()| true),
+            "/process" => return Box::pin(self.process(session, context)).await.map(|()| true),
             _ => {}
         }
         let anthropic = head.headers.contains_key("anthropic-version");

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 use crate::domain::Source;
 use crate::health::HealthStatus;
 use crate::process::{ProcessError, ProcessRequest};
-use crate::protocol;
+use crate::{policy, protocol};
 
 use super::context::{Context, Recorded};
 use super::problem::Problem;
@@ -73,7 +73,7 @@ impl Gate {
         // The operation has written its own row.
         context.recorded = Recorded::Done;
         context.action = response.action;
-        context.policy_shown = Some(format!("{}@{}", response.policy.name, response.policy.version));
+        context.policy_shown = Some(policy::shown(&response.policy.name, response.policy.version));
         context.answering.status = Some(200);
         let body = serde_json::to_vec(&response).map(Bytes::from).unwrap_or_default();
         self.give(session, context, 200, body, true).await?;

@@ -134,7 +134,8 @@ impl Policies {
                 Ok(Loaded { value, depends_on: Box::new([org]) })
             }
         });
-        loaded.await.inspect_err(|_| self.failures.inc())
+        // A large future that is seldom needed.
+        Box::pin(loaded).await.inspect_err(|_| self.failures.inc())
     }
 }
 
@@ -164,7 +165,7 @@ impl Versions {
     }
 
     fn compile(&self, effective: EffectivePolicy) -> Result<CompiledPolicy, Vec<CompileError>> {
-        let label = PolicyLabel { id: Some(effective.id), name: effective.name, version: effective.version };
+        let label = PolicyLabel { id: Some(effective.id), name: effective.name.into(), version: effective.version };
         self.compiler.compile(&read(&effective.document)?, label)
     }
 }

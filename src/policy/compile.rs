@@ -122,6 +122,7 @@ impl Compiler {
         let mut tables = vec![base.into_boxed_slice()];
         let table_of_role = ROLES.map(|role| self.table_of(role, layers, &mut tables));
         CompiledPolicy {
+            shown: super::shown(&label.name, label.version).into(),
             label,
             known: Arc::clone(&self.known),
             tables: tables.into_boxed_slice(),

@@ -3,7 +3,7 @@ use crate::policy::sample_rules::{found, rules};
 use crate::policy::{parse, preset};
 
 fn label() -> PolicyLabel {
-    PolicyLabel { id: None, name: "test".to_owned(), version: 1 }
+    PolicyLabel { id: None, name: "test".into(), version: 1 }
 }
 
 fn compiled(text: &str) -> CompiledPolicy {

@@ -12,6 +12,7 @@ const FURTHER_CATEGORY: f32 = 5.0;
 #[derive(Debug)]
 pub struct CompiledPolicy {
     pub(super) label: PolicyLabel,
+    pub(super) shown: Box<str>,
     pub(super) known: Arc<KnownRules>,
     /// By the slot of a rule.
     pub(super) tables: Box<[Box<[Setting]>]>,
@@ -42,6 +43,12 @@ impl CompiledPolicy {
     #[must_use]
     pub const fn label(&self) -> &PolicyLabel {
         &self.label
+    }
+
+    /// The label in visible ASCII, for header fields.
+    #[must_use]
+    pub const fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// What to do with content that holds no readable text.

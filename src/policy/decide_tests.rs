@@ -90,7 +90,7 @@ fn the_strongest_action_is_the_verdicts_and_its_categories_are_sorted_and_unique
 #[test]
 fn what_the_policy_allows_is_still_reported_as_seen_but_is_no_risk() {
     let document = parse("rules: { pii: { action: allow }, jailbreak: { action: allow } }").unwrap();
-    let label = PolicyLabel { id: None, name: "lenient".to_owned(), version: 3 };
+    let label = PolicyLabel { id: None, name: "lenient".into(), version: 3 };
     let policy = Compiler::new(&rules()).compile(&document, label).unwrap();
     let verdict = policy.decide(vec![found("pii.us_ssn", 1.0), found("injection.dan", 1.0)], |_| Role::User);
     assert_eq!((verdict.action, verdict.risk_score, verdict.categories.len()), (Action::Allow, 0, 0));

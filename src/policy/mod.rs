@@ -12,6 +12,8 @@ mod read;
 #[cfg(test)]
 mod sample_rules;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::domain::PolicyId;
@@ -42,7 +44,7 @@ impl std::fmt::Display for CompileError {
 pub struct PolicyLabel {
     /// None for a preset.
     pub id: Option<PolicyId>,
-    pub name: String,
+    pub name: Arc<str>,
     /// 0 for a preset.
     pub version: i64,
 }
@@ -51,8 +53,22 @@ impl PolicyLabel {
     /// What a preset is called.
     #[must_use]
     pub fn of_preset(preset: Preset) -> Self {
-        Self { id: None, name: preset.as_str().to_owned(), version: 0 }
+        Self { id: None, name: preset.as_str().into(), version: 0 }
     }
+}
+
+/// A label in visible ASCII, whatever the policy's name is made of: `support@7`.
+#[must_use]
+pub fn shown(name: &str, version: i64) -> String {
+    let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    name.chars().map(visible).chain(format!("@{version}").chars()).collect()
+}
+
+#[cfg(test)]
+#[test]
+fn a_policys_name_is_shown_in_visible_ascii_whatever_it_is_made_of() {
+    assert_eq!(shown("default", 7), "default@7");
+    assert_eq!(shown("größe\r\nx: 1", 3), "gr??e??x: 1@3");
 }
 
 impl std::fmt::Display for PolicyLabel {

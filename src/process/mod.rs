@@ -123,7 +123,7 @@ impl Processor {
         let status = if result.is_ok() { 200 } else { 503 };
         let took = begun.elapsed();
         let completion = record::completed(&event, self.clock.now(), outcome, status, took);
-        let recorded = self.journal.record(event, completion).await;
+        let recorded = self.journal.record(Box::new(event), completion).await;
 
         match (result, recorded) {
             (Ok((policy, inspection)), Ok(())) => {

@@ -1,5 +1,6 @@
 //! What `/process` answers and what the audit trail keeps of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ProcessFinding, ProcessPolicy, ProcessResponse};
@@ -15,16 +16,16 @@ pub(super) const GUARD_UNAVAILABLE: &str = "guard_unavailable";
 const MAX_USER_ID: usize = 256;
 
 /// A request of `caller` about which nothing has been decided: as it stands, it is a refusal.
-pub(super) fn received(caller: &Caller, request_id: RequestId, at: Timestamp, node: &str) -> AuditEvent {
+pub(super) fn received(caller: &Caller, request_id: RequestId, at: Timestamp, node: &Arc<str>) -> AuditEvent {
     AuditEvent {
         id: request_id.audit_id(),
         org_id: Some(caller.org_id),
         workspace_id: Some(caller.workspace_id),
         api_key_id: Some(caller.key_id),
         occurred_at: at,
-        node: node.to_owned(),
+        node: Arc::clone(node),
         source: Source::Process,
-        method: "POST".to_owned(),
+        method: "POST".into(),
         path: "/process".to_owned(),
         dialect: None,
         upstream: None,
@@ -49,7 +50,7 @@ pub(super) fn received(caller: &Caller, request_id: RequestId, at: Timestamp, no
 
 pub(super) fn under(event: &mut AuditEvent, policy: &PolicyLabel) {
     event.policy_id = policy.id;
-    event.policy_name = Some(policy.name.clone());
+    event.policy_name = Some(Arc::clone(&policy.name));
     event.policy_version = Some(policy.version);
 }
 
@@ -108,7 +109,7 @@ pub(super) fn response(
         categories: verdict.categories,
         findings: inspection.findings.into_iter().map(finding).collect(),
         redacted_input: inspection.redacted,
-        policy: ProcessPolicy { name: label.name.clone(), version: label.version, canary: false },
+        policy: ProcessPolicy { name: label.name.to_string(), version: label.version, canary: false },
         latency_us: micros(took),
     }
 }
@@ -140,8 +141,6 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::domain::{
         ApiKeyId, Category, Detector, Finding, Judged, OrgId, PolicyId, Role, Rule, Severity, Verdict, WorkspaceId,
@@ -205,8 +204,8 @@ mod tests {
     #[test]
     fn the_record_says_who_what_and_under_which_policy() {
         let (caller, request_id, now) = (caller(), RequestId::new(), Timestamp::from_micros(5));
-        let label = PolicyLabel { id: Some(PolicyId::new()), name: "support".to_owned(), version: 7 };
-        let mut event = received(&caller, request_id, now, "node-a");
+        let label = PolicyLabel { id: Some(PolicyId::new()), name: "support".into(), version: 7 };
+        let mut event = received(&caller, request_id, now, &"node-a".into());
         assert_eq!((event.action, event.error_code.as_deref()), (Action::Block, Some("guard_unavailable")));
         under(&mut event, &label);
         judged(&mut event, &redacting());
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_text_let_through_unscanned_says_so() {
-        let mut event = received(&caller(), RequestId::new(), Timestamp::from_micros(5), "node-a");
+        let mut event = received(&caller(), RequestId::new(), Timestamp::from_micros(5), &"node-a".into());
         let mut inspection = redacting();
         inspection.verdict = Verdict::clean();
         inspection.coverage.scanned = 0;
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_fields_that_applications_read() {
-        let label = PolicyLabel { id: None, name: "support".to_owned(), version: 7 };
+        let label = PolicyLabel { id: None, name: "support".into(), version: 7 };
         let policy = Compiler::new(&[]).compile(&PolicyDocument::default(), label).unwrap();
         let request_id = RequestId::new();
         let answer = response(request_id, &policy, redacting(), Duration::from_micros(41));

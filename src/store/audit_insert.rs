@@ -1,8 +1,9 @@
 //! Audit rows in bulk: the one insert whose cost is felt, as every request ends in it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use sqlx::types::Json;
 
@@ -91,20 +92,20 @@ fn bind<'c>(statement: Statement<'c>, row: &AuditRow) -> Statement<'c> {
         .bind(event.workspace_id)
         .bind(event.api_key_id)
         .bind(event.occurred_at)
-        .bind(event.node.as_str())
-        .bind(source(event.source))
-        .bind(event.method.as_str())
+        .bind(Arc::clone(&event.node))
+        .bind(word(source(event.source)))
+        .bind(Arc::clone(&event.method))
         .bind(event.path.as_str())
-        .bind(event.dialect.as_deref())
-        .bind(event.upstream.as_deref())
+        .bind(event.dialect.clone())
+        .bind(event.upstream.clone())
         .bind(event.model.as_deref())
         .bind(event.user_id.as_deref())
         .bind(event.client_ip.as_deref())
         .bind(event.policy_id)
-        .bind(event.policy_name.as_deref())
+        .bind(event.policy_name.clone())
         .bind(event.policy_version)
-        .bind(event.action.as_str())
-        .bind(direction(event.direction))
+        .bind(word(event.action.as_str()))
+        .bind(word(direction(event.direction)))
         .bind(i64::from(event.risk_score))
         .bind(event.pii_detected)
         .bind(event.injection_detected)
@@ -114,7 +115,7 @@ fn bind<'c>(statement: Statement<'c>, row: &AuditRow) -> Statement<'c> {
         .bind(Json(&event.coverage))
         .bind(event.error_code.as_deref())
         .bind(done.map(|done| done.completed_at))
-        .bind(done.map(|done| outcome(done.outcome)))
+        .bind(done.map(|done| word(outcome(done.outcome))))
         .bind(done.map(|done| i64::from(done.status)))
         .bind(done.and_then(|done| done.upstream_status).map(i64::from))
         .bind(done.map(|done| stored(done.duration_us)))
@@ -125,6 +126,21 @@ fn bind<'c>(statement: Statement<'c>, row: &AuditRow) -> Statement<'c> {
         .bind(done.and_then(|done| done.output_tokens).map(stored))
         .bind(done.and_then(|done| done.error_code.as_deref()))
         .bind(row.seq)
+}
+
+/// `word` as an argument that is not copied for every row.
+fn word(word: &'static str) -> Arc<str> {
+    thread_local! {
+        static WORDS: RefCell<Vec<(&'static str, Arc<str>)>> = const { RefCell::new(Vec::new()) };
+    }
+    WORDS.with_borrow_mut(|words| {
+        if let Some((_, shared)) = words.iter().find(|(known, _)| std::ptr::eq(*known, word)) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = word.into();
+        words.push((word, Arc::clone(&shared)));
+        shared
+    })
 }
 
 // Serde's words without its allocations; reading back goes through serde, and a test through all of them.

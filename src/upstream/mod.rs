@@ -32,7 +32,7 @@ pub struct Route {
 pub struct Upstream {
     /// Its place among [`Upstreams::all`].
     pub index: usize,
-    pub name: String,
+    pub name: Arc<str>,
     pub dialect: Dialect,
     pub tls: bool,
     /// A name, or an IP address without brackets.
@@ -98,7 +98,7 @@ impl Upstreams {
             match url::parse(&upstream.url) {
                 Ok(url) => all.push(Arc::new(Upstream {
                     index: all.len(),
-                    name: name.clone(),
+                    name: name.as_str().into(),
                     dialect: upstream.dialect,
                     tls: url.tls,
                     addresses: Addresses::of(&url.host, url.port),
@@ -111,7 +111,7 @@ impl Upstreams {
                 Err(fault) => faults.push(format!("upstreams.{name}.url: {fault}")),
             }
         }
-        let by_name = |name: &str| all.iter().find(|upstream| upstream.name == name).cloned();
+        let by_name = |name: &str| all.iter().find(|upstream| *upstream.name == *name).cloned();
 
         let mut configured = Vec::with_capacity(config.routes.len());
         for (index, route) in config.routes.iter().enumerate() {
@@ -176,7 +176,7 @@ impl Upstreams {
         // `is_strict` has seen to it that there is a leading slash.
         let named = path.get(1..).and_then(|path| path.find('/').map(|slash| path.split_at(slash)));
         if let Some((upstream, rest)) =
-            named.and_then(|(name, rest)| Some((self.all.iter().find(|upstream| upstream.name == name)?, rest)))
+            named.and_then(|(name, rest)| Some((self.all.iter().find(|upstream| *upstream.name == *name)?, rest)))
             // What is said over a WebSocket cannot be inspected yet.
             && !rest.starts_with("/v1/realtime")
         {

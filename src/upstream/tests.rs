@@ -51,7 +51,7 @@ fn every_path_of_the_contract_leads_to_its_upstream() {
     ];
     for (method, path, upstream, label) in cases {
         let route = upstreams.route(&method.parse().unwrap(), path, false).expect(path);
-        assert_eq!((route.upstream.name.as_str(), route.label, route.path.as_str()), (upstream, label, path));
+        assert_eq!((&*route.upstream.name, route.label, route.path.as_str()), (upstream, label, path));
         assert_eq!(route.dialect, route.upstream.dialect);
     }
 }
@@ -60,8 +60,8 @@ fn every_path_of_the_contract_leads_to_its_upstream() {
 fn paths_that_both_dialects_have_follow_the_version_header() {
     let upstreams = upstreams();
     for path in ["/v1/models", "/v1/models/claude", "/v1/files", "/v1/files/f/content"] {
-        assert_eq!(upstreams.route(&Method::GET, path, true).unwrap().upstream.name, "anthropic", "{path}");
-        assert_eq!(upstreams.route(&Method::GET, path, false).unwrap().upstream.name, "openai", "{path}");
+        assert_eq!(*upstreams.route(&Method::GET, path, true).unwrap().upstream.name, *"anthropic", "{path}");
+        assert_eq!(*upstreams.route(&Method::GET, path, false).unwrap().upstream.name, *"openai", "{path}");
     }
 }
 
@@ -69,7 +69,7 @@ fn paths_that_both_dialects_have_follow_the_version_header() {
 fn a_named_upstream_gets_the_rest_of_the_path_below_its_own_prefix() {
     let upstreams = upstreams();
     let route = upstreams.route(&Method::POST, "/vllm/v1/chat/completions", false).unwrap();
-    assert_eq!((route.upstream.name.as_str(), route.path.as_str()), ("vllm", "/base/v1/chat/completions"));
+    assert_eq!((&*route.upstream.name, route.path.as_str()), ("vllm", "/base/v1/chat/completions"));
     assert_eq!(route.label, NAMED_LABEL);
     assert_eq!(
         upstreams.route(&Method::POST, "/openai/v1/chat/completions", false).unwrap().path,
@@ -194,10 +194,10 @@ fn routes_of_the_operator_come_first() {
     ];
     let upstreams = Upstreams::new(&config).unwrap();
     let route = upstreams.route(&Method::POST, "/v1/chat/completions", false).unwrap();
-    assert_eq!((route.upstream.name.as_str(), route.label), ("vllm", CONFIGURED_LABEL));
+    assert_eq!((&*route.upstream.name, route.label), ("vllm", CONFIGURED_LABEL));
     assert_eq!(route.path, "/base/v1/chat/completions");
     let route = upstreams.route(&Method::POST, "/azure/deployments/x/chat", false).unwrap();
-    assert_eq!((route.upstream.name.as_str(), route.path.as_str()), ("openai", "/azure/deployments/x/chat"));
+    assert_eq!((&*route.upstream.name, route.path.as_str()), ("openai", "/azure/deployments/x/chat"));
     assert!(upstreams.route(&Method::POST, "/azure/deployments/", false).is_err());
 }
 

@@ -17,20 +17,20 @@ async fn a_journal_is_open_in_one_place_only() {
 #[tokio::test]
 async fn a_node_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    let name = open(dir.path(), &config(SyncMode::Never)).node().to_owned();
+    let name = open(dir.path(), &config(SyncMode::Never)).node().clone();
     assert!(!name.is_empty());
-    assert_eq!(open(dir.path(), &config(SyncMode::Never)).node(), name);
+    assert_eq!(open(dir.path(), &config(SyncMode::Never)).node(), &name);
 }
 
 #[tokio::test]
 async fn a_closed_journal_takes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), &config(SyncMode::Always));
-    journal.begin(event(1)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
     journal.close().await;
     journal.complete(completion(1));
-    assert!(matches!(journal.begin(event(2)).await, Err(JournalError::Closed)));
-    assert!(matches!(journal.record(event(3), completion(3)).await, Err(JournalError::Closed)));
+    assert!(matches!(journal.begin(Box::new(event(2))).await, Err(JournalError::Closed)));
+    assert!(matches!(journal.record(Box::new(event(3)), completion(3)).await, Err(JournalError::Closed)));
     drop(journal);
     let (database, _) = recover(dir.path()).await;
     assert_eq!(database.with_outcome(Outcome::Interrupted), [id(1)]);
@@ -42,12 +42,12 @@ async fn after_a_crash_every_acknowledged_request_is_found_once_and_open_ones_ar
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path(), &config(sync));
         for n in 0..100 {
-            journal.begin(event(n)).await.unwrap();
+            journal.begin(Box::new(event(n))).await.unwrap();
             if n % 2 == 0 {
                 journal.complete(completion(n));
             }
         }
-        journal.record(event(100), completion(100)).await.unwrap();
+        journal.record(Box::new(event(100)), completion(100)).await.unwrap();
         let crashed = crash(dir.path());
         drop(journal);
 
@@ -77,7 +77,7 @@ async fn completions_reach_the_file_without_another_request() {
     let journal = open(dir.path(), &config(SyncMode::Interval));
     for n in 0..3 {
         // The writer thread goes to sleep in between, or does not: both must do.
-        journal.begin(event(n)).await.unwrap();
+        journal.begin(Box::new(event(n))).await.unwrap();
         journal.complete(completion(n));
         until(|| journal.core.outbox.lock().segments.values().map(|segment| segment.records).sum::<u64>() == 2 * n + 2)
             .await;
@@ -91,7 +91,7 @@ async fn completions_reach_the_file_without_another_request() {
 async fn only_the_first_completion_of_a_request_that_began_counts() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), &config(SyncMode::Never));
-    journal.begin(event(1)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
     journal.complete(completion(1));
     journal.complete(completion(1));
     journal.complete(completion(2));
@@ -109,7 +109,7 @@ async fn eight_threads_write_at_once_and_nothing_is_lost_or_torn() {
                 let journal = journal.clone();
                 tokio::spawn(async move {
                     for n in task * per_task..(task + 1) * per_task {
-                        journal.begin(event(n)).await.unwrap();
+                        journal.begin(Box::new(event(n))).await.unwrap();
                         journal.complete(completion(n));
                     }
                 })
@@ -135,7 +135,7 @@ async fn a_full_backlog_refuses_until_the_database_has_it() {
     let journal = open(dir.path(), &config);
     let mut taken = 0;
     let error = loop {
-        match journal.begin(event(taken)).await {
+        match journal.begin(Box::new(event(taken))).await {
             Ok(()) => taken += 1,
             Err(error) => break error,
         }
@@ -149,7 +149,7 @@ async fn a_full_backlog_refuses_until_the_database_has_it() {
     let database = Database::default();
     let shipping = Shipping::start(&journal, &database, FAST);
     until(|| !journal.status().full).await;
-    journal.begin(event(1000)).await.unwrap();
+    journal.begin(Box::new(event(1000))).await.unwrap();
     shipping.stop().await;
     assert_eq!(database.completed() as u64, taken);
     assert_eq!((journal.status().backlog_records, journal.status().backlog_bytes), (0, 0));
@@ -160,7 +160,7 @@ async fn a_full_backlog_may_be_told_to_let_requests_pass_unrecorded() {
     let dir = tempfile::tempdir().unwrap();
     let config = AuditConfig { max_backlog: ByteSize::bytes(1), when_full: WhenFull::Allow, ..config(SyncMode::Never) };
     let journal = open(dir.path(), &config);
-    journal.begin(event(1)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
     journal.complete(completion(1));
     assert!(journal.status().full);
     assert_eq!(journal.status().backlog_records, 0);
@@ -172,7 +172,7 @@ async fn damage_in_the_middle_is_reported_and_the_rest_is_shipped() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), &config(SyncMode::Never));
     for n in 0..100 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     journal.close().await;
     drop(journal);
@@ -196,7 +196,7 @@ async fn a_missing_segment_and_a_torn_tail_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), &config(SyncMode::Never));
     for n in 0..100 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     journal.close().await;
     drop(journal);

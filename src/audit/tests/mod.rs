@@ -37,9 +37,9 @@ pub(super) fn event(n: u64) -> AuditEvent {
         workspace_id: None,
         api_key_id: None,
         occurred_at: Timestamp::from_micros(1_700_000_000_000_000 + n.cast_signed()),
-        node: "node".to_owned(),
+        node: "node".into(),
         source: Source::Gateway,
-        method: "POST".to_owned(),
+        method: "POST".into(),
         path: format!("/v1/{n}"),
         dialect: None,
         upstream: None,
@@ -80,7 +80,7 @@ pub(super) fn completion(n: u64) -> Completion {
 }
 
 pub(super) fn config(sync: SyncMode) -> AuditConfig {
-    AuditConfig { sync, segment_size: ByteSize::kib(16), batch: 64, ..AuditConfig::default() }
+    AuditConfig { sync, segment_size: ByteSize::kib(2), batch: 64, ..AuditConfig::default() }
 }
 
 pub(super) fn try_open(dir: &Path, config: &AuditConfig) -> Result<Journal, JournalError> {

@@ -101,15 +101,15 @@ async fn recorded(sync: SyncMode, requests: u64) -> Vec<Step> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("node"), "node").unwrap();
     let disk = RecordingDisk::default();
-    let config = AuditConfig { segment_size: ByteSize::kib(4), ..config(sync) };
+    let config = AuditConfig { segment_size: ByteSize::kib(1), ..config(sync) };
     let metrics = Arc::new(Metrics::new());
     let journal =
         Journal::open_on(Arc::new(disk.clone()), dir.path(), &config, ManualClock::at(RECOVERY), metrics).unwrap();
     for n in 0..requests {
         if n % 3 == 0 {
-            journal.record(event(n), completion(n)).await.unwrap();
+            journal.record(Box::new(event(n)), completion(n)).await.unwrap();
         } else {
-            journal.begin(event(n)).await.unwrap();
+            journal.begin(Box::new(event(n))).await.unwrap();
             journal.complete(completion(n));
         }
         disk.0.lock().push(Step::Acknowledged(n));

@@ -10,7 +10,7 @@ async fn a_request_is_one_row_written_once() {
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     let shipping = Shipping::start(&journal, &database, FAST);
     for n in 0..500 {
-        journal.begin(event(n)).await.unwrap();
+        journal.begin(Box::new(event(n))).await.unwrap();
         journal.complete(completion(n));
     }
     until(|| database.completed() == 500).await;
@@ -28,7 +28,7 @@ async fn a_long_request_is_shipped_without_its_completion_and_completed_later() 
     let dir = tempfile::tempdir().unwrap();
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     let shipping = Shipping::start(&journal, &database, Pace { hold: Duration::ZERO, ..FAST });
-    journal.begin(event(1)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
     until(|| database.len() == 1).await;
     assert_eq!(database.completed(), 0);
     journal.complete(completion(1));
@@ -46,7 +46,7 @@ async fn while_the_database_is_away_nothing_is_lost_and_memory_stays_bounded() {
     let shipping = Shipping::start(&journal, &database, Pace { hold: Duration::ZERO, ..FAST });
     let requests = QUEUE as u64;
     for n in 0..requests {
-        journal.begin(event(n)).await.unwrap();
+        journal.begin(Box::new(event(n))).await.unwrap();
         if n >= 10 {
             journal.complete(completion(n - 10));
         }
@@ -79,7 +79,7 @@ async fn segments_go_when_they_are_shipped_and_the_last_one_when_the_journal_clo
     let dir = tempfile::tempdir().unwrap();
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     for n in 0..200 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     assert!(segment::list(&journal.core.dir).unwrap().len() > 5);
     let shipping = Shipping::start(&journal, &database, FAST);
@@ -95,12 +95,12 @@ async fn a_request_that_outlives_its_segment_is_completed_or_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     let shipping = Shipping::start(&journal, &database, Pace { hold: Duration::ZERO, ..FAST });
-    journal.begin(event(1)).await.unwrap();
-    journal.begin(event(2)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
+    journal.begin(Box::new(event(2))).await.unwrap();
     until(|| database.len() == 2).await;
     let first = segment::list(&journal.core.dir).unwrap()[0];
     for n in 10..110 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     // Until nothing moves any more, because a copy of the files takes longer than a crash.
     until(|| segment::list(&journal.core.dir).unwrap().len() == 1 && database.len() == 102).await;
@@ -113,7 +113,7 @@ async fn a_request_that_outlives_its_segment_is_completed_or_interrupted() {
     journal.complete(completion(1));
     until(|| database.completed() == 101).await;
     for n in 200..300 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     until(|| database.completed() == 201).await;
     shipping.stop().await;
@@ -131,7 +131,7 @@ async fn a_row_that_the_database_will_never_take_is_set_aside_and_the_others_pas
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     database.set(|tables| tables.poison.extend([id(7), id(40)]));
     for n in 0..60 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     let shipping = Shipping::start(&journal, &database, FAST);
     until(|| journal.status().backlog_records == 0).await;
@@ -154,7 +154,7 @@ async fn a_database_that_takes_no_row_at_all_is_waited_for() {
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     database.set(|tables| tables.broken = true);
     for n in 0..60 {
-        journal.record(event(n), completion(n)).await.unwrap();
+        journal.record(Box::new(event(n)), completion(n)).await.unwrap();
     }
     let shipping = Shipping::start(&journal, &database, FAST);
     until(|| journal.status().database_away && database.0.lock().calls > 200).await;
@@ -170,8 +170,8 @@ async fn stopping_ships_what_there_is_and_does_not_wait_for_a_database_that_is_a
     let dir = tempfile::tempdir().unwrap();
     let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
     let shipping = Shipping::start(&journal, &database, Pace { delay: Duration::from_secs(3600), ..FAST });
-    journal.begin(event(1)).await.unwrap();
-    journal.begin(event(2)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
+    journal.begin(Box::new(event(2))).await.unwrap();
     journal.complete(completion(2));
     shipping.stop().await;
     assert_eq!((database.len(), database.completed()), (2, 1));
@@ -180,7 +180,7 @@ async fn stopping_ships_what_there_is_and_does_not_wait_for_a_database_that_is_a
         let dir = tempfile::tempdir().unwrap();
         let (journal, database) = (open(dir.path(), &config(SyncMode::Interval)), Database::default());
         database.set(|tables| (tables.away, tables.hangs) = (true, hangs));
-        journal.record(event(1), completion(1)).await.unwrap();
+        journal.record(Box::new(event(1)), completion(1)).await.unwrap();
         let shipping = Shipping::start(&journal, &database, Pace { grace: Duration::from_millis(1), ..FAST });
         shipping.stop().await;
         assert_eq!(journal.status().backlog_records, 1);
@@ -204,13 +204,13 @@ async fn a_second_shipper_is_turned_away() {
 async fn an_interrupted_start_is_recovered_at_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), &config(SyncMode::Never));
-    journal.begin(event(1)).await.unwrap();
+    journal.begin(Box::new(event(1))).await.unwrap();
     let second_dir = crash(dir.path());
     let second = open(second_dir.path(), &config(SyncMode::Never));
-    second.begin(event(2)).await.unwrap();
+    second.begin(Box::new(event(2))).await.unwrap();
     let third_dir = crash(second_dir.path());
     let third = open(third_dir.path(), &config(SyncMode::Never));
-    third.begin(event(3)).await.unwrap();
+    third.begin(Box::new(event(3))).await.unwrap();
     let database = Database::default();
     let shipping = Shipping::start(&third, &database, FAST);
     until(|| database.len() == 2).await;
