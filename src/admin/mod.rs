@@ -18,6 +18,7 @@ mod passwords;
 mod policies;
 mod problem;
 mod process;
+mod reset_page;
 mod serve;
 mod sessions;
 mod users;
@@ -85,7 +86,7 @@ impl Api {
 /// The whole admin face: every path at the root and again below `/api/v1`.
 pub fn router(state: AdminState) -> axum::Router {
     let api = Api::new(state);
-    let routes = axum::Router::from(resources()).merge(docs::page());
+    let routes = axum::Router::from(resources()).merge(docs::page()).merge(reset_page::page());
     let everything = axum::Router::new()
         .nest("/api/v1", routes.clone())
         .merge(routes)

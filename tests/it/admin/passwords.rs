@@ -18,6 +18,7 @@ on_both_engines! {
     nobody_learns_whether_an_address_has_an_account
     a_link_goes_through_the_configured_server
     what_is_no_link_sets_nothing
+    the_link_leads_to_a_page_of_sentinels_own
 }
 
 const NEW: &str = "correct horse battery staple";
@@ -197,4 +198,24 @@ async fn what_is_no_link_sets_nothing(database: TestDatabase) {
     let get = client.send(client.request(Method::GET, "/auth/password/reset")).await;
     get.problem(405, "method_not_allowed");
     client.login(&org.email, PASSWORD).await.ok(200);
+}
+
+async fn the_link_leads_to_a_page_of_sentinels_own(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let page = client.get("/reset-password").await;
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    let page = page.ok(200);
+    let page = page.as_str().unwrap();
+    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<style"), "{page}");
+    let linked: Vec<&str> =
+        page.match_indices("reset-password.").map(|(at, _)| page[at..].split('"').next().unwrap()).collect();
+    assert_eq!(linked, ["reset-password.css", "reset-password.js"]);
+    for (path, kind) in [("/reset-password.css", "text/css"), ("/reset-password.js", "text/javascript")] {
+        let answer = client.get(path).await;
+        assert!(answer.header("content-type").starts_with(kind), "{path}");
+        answer.ok(200);
+    }
 }
