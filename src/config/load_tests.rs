@@ -213,7 +213,7 @@ routes:
     ] {
         assert!(faults.iter().any(|fault| fault.starts_with(start)), "`{start}` is not in {faults:#?}");
     }
-    assert_eq!(faults.len(), 16, "{faults:#?}");
+    assert_eq!(faults.len(), 20, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with(')')), "each names its origin: {faults:#?}");
     assert!(!faults.iter().any(|fault| fault.contains("short") || fault.contains("pw")), "{faults:#?}");
 }
