@@ -17,6 +17,7 @@ pub mod detect;
 pub mod enforce;
 pub mod health;
 pub mod limits;
+pub mod mail;
 pub mod mock_llm;
 pub mod policy;
 pub mod process;

@@ -20,6 +20,7 @@ use crate::domain::{SharedClock, SystemClock};
 use crate::gateway::{self, GatewayState};
 use crate::health::Health;
 use crate::limits::RateLimiter;
+use crate::mail::Mailer;
 use crate::policy::PolicyCache;
 use crate::process::Processor;
 use crate::store::{Store, migrate};
@@ -28,6 +29,8 @@ use crate::upstream::Upstreams;
 
 /// How often it is written down when keys were last used.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often expired sessions, tokens and links are removed.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long background tasks, the last shipment among them, may take to end.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -90,6 +93,10 @@ impl Sentinel {
         let keys = KeyCache::new(store.clone(), Arc::clone(&clock), &metrics);
         let policies = PolicyCache::new(store.clone(), Arc::clone(&engine), Arc::clone(&metrics));
         let limiter = Arc::new(RateLimiter::new());
+        let mailer = Mailer::new(&config.mail)?;
+        if config.mail.smtp_url.is_none() && config.environment != Environment::Development {
+            tracing::warn!(outbox = %config.mail.outbox.display(), "no mail.smtp_url: mails to people become files");
+        }
         let health = Health { store: store.clone(), journal: journal.clone() };
         let processor = Processor {
             engine: Arc::clone(&engine),
@@ -107,6 +114,11 @@ impl Sentinel {
         background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
         background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
 
+        if options.only != Some(Only::Gateway) {
+            let refresh_ttl = config.auth.refresh_token_ttl.get();
+            background.spawn("pruning", |stop| prune(store.clone(), refresh_ttl, stop));
+        }
+
         let mut faces = Tasks::new();
         let admin = address(admin_listener.as_ref())?;
         if let Some(listener) = admin_listener {
@@ -118,6 +130,7 @@ impl Sentinel {
                 limiter: Arc::clone(&limiter),
                 processor: processor.clone(),
                 health: health.clone(),
+                mailer,
                 metrics: Arc::clone(&metrics),
                 clock: Arc::clone(&clock),
             };
@@ -278,6 +291,17 @@ async fn flush_last_used(keys: Arc<KeyCache>, mut stop: watch::Receiver<bool>) {
         }
         if stopped {
             return;
+        }
+    }
+}
+
+/// Every node does it; what another one was faster with is not there any more.
+async fn prune(store: Store, refresh_ttl: Duration, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(PRUNE_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        match store.prune_expired(refresh_ttl).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "removed what has expired"),
+            Err(error) => tracing::debug!(%error, "what has expired is removed later"),
         }
     }
 }

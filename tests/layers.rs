@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("audit", &["domain", "config", "telemetry", "store"]),
     ("process", &["domain", "telemetry", "store", "authn", "detect", "policy", "enforce", "audit"]),
     ("health", &["store", "audit"]),
+    ("mail", &["domain", "config"]),
     ("mock_llm", &[]),
     (
         "gateway",
@@ -43,7 +44,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "health",
         ],
     ),
-    ("admin", &["domain", "config", "telemetry", "store", "authn", "limits", "detect", "policy", "process", "health"]),
+    (
+        "admin",
+        &["domain", "config", "telemetry", "store", "authn", "limits", "mail", "detect", "policy", "process", "health"],
+    ),
     (
         "server",
         &[
@@ -53,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "authn",
             "limits",
+            "mail",
             "detect",
             "policy",
             "upstream",
@@ -88,6 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["admin/"]),
     ("utoipa_axum", &["admin/"]),
     ("sqlx", &["store/"]),
+    ("lettre", &["mail"]),
     ("moka", &["cache/", "authn/key_cache", "policy/cache"]),
     ("anyhow", &["main.rs", "cli/", "server.rs"]),
     ("serde_yaml", &["config/", "detect/", "policy/", "cli/"]),

@@ -41,6 +41,9 @@ export TEST_POSTGRES
 # Where psql, pg_ctl of that cluster find it.
 export TEST_POSTGRES_DIR="$scratch/postgres"
 
+# A test opens a thousand connections at once.
+if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt 4096 ]; then ulimit -n 4096; fi
+
 status=0
 cargo test --no-fail-fast "$@" 2>&1 | tee "$scratch/output" || status=$?
 

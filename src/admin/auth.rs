@@ -10,10 +10,10 @@ use super::Api;
 use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
 use super::problem::{Code, Fault, Problem};
 use super::users::User;
-use crate::authn::{self, Issued, Match, Permission};
+use crate::authn::{self, ClientInfo, Issued, Match, PasswordError, Permission, ThrottleError};
 use crate::config::Registration;
 use crate::domain::{OrgId, Secret, UserId};
-use crate::store::{LoginAccount, NewOrganization};
+use crate::store::{LoginAccount, NewOrganization, StoreError, TenantScope};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -22,7 +22,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(refresh))
         .routes(routes!(logout))
         .routes(routes!(me))
-        .routes(routes!(change_password))
 }
 
 /// The first workspace of an organization.
@@ -84,23 +83,6 @@ pub struct Refresh {
 
 impl Input for Refresh {}
 
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangePassword {
-    #[schema(value_type = String, format = Password, max_length = 128)]
-    current_password: Secret<String>,
-    /// At least 12 characters, hard to guess, without your name or address.
-    #[schema(value_type = String, format = Password, example = "correct horse battery staple")]
-    new_password: Secret<String>,
-}
-
-impl Input for ChangePassword {
-    fn faults(&self) -> Vec<Fault> {
-        let same = self.current_password == self.new_password;
-        same.then(|| Fault::at("/new_password", "must differ from the current one")).into_iter().collect()
-    }
-}
-
 /// Tokens to act for a person.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct TokenPair {
@@ -159,40 +141,98 @@ async fn register(
         workspace_name: FIRST_WORKSPACE.to_owned(),
     };
     let registered = api.state.store.register(organization).await?;
-    let issued = api.sessions.open(registered.scope, registered.user_id, client).await?;
-    Ok((StatusCode::CREATED, axum::Json(issued.into())))
+    let tokens = start_session(&api, registered.scope, registered.user_id, client).await?;
+    Ok((StatusCode::CREATED, axum::Json(tokens)))
 }
 
 /// Log in
 ///
-/// The answer to an unknown address is the same, and takes as long, as that to a wrong password.
+/// The answer to an unknown address is the same, and takes as long, as that to a wrong password. After five failures in a
+/// minute for one account from one address, or several from anywhere, the next attempt has to wait; after ten the account is
+/// locked for half an hour. The installation's configuration may say otherwise.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", operation_id = "login", responses(
     (status = 200, description = "Logged in", body = TokenPair),
     (status = 401, description = "`invalid_credentials`"),
+    (status = 429, description = "`login_throttled`; see `Retry-After`, `RateLimit` and `RateLimit-Policy`", headers(
+        ("Retry-After" = u64, description = "Seconds until the next attempt"),
+    )),
+    (status = 503, description = "`overloaded`, or the database is away; see `Retry-After`"),
 ))]
 async fn login(
     State(api): State<Api>,
     Client(client): Client,
     Json(body): Json<Login>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    let account = check_password(&api, &body.email, body.password).await?;
-    api.state.store.record_login(account.user_id, account.scope.org_id()).await?;
-    Ok(axum::Json(api.sessions.open(account.scope, account.user_id, client).await?.into()))
+    let account = check_password(&api, &client, &body.email, body.password).await?;
+    Ok(axum::Json(start_session(&api, account.scope, account.user_id, client).await?))
 }
 
-/// The active account of `email` when `password` is its password. A hash with old parameters is replaced on the way.
-async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Result<LoginAccount, Problem> {
-    let account = api.state.store.find_login(email).await?.filter(|account| account.active);
-    let stored = account.as_ref().map(|account| account.password_hash.clone());
-    let matched = api.passwords.verify(password.clone(), stored).await?;
-    let account = account.filter(|_| matched != Match::Wrong).ok_or_else(Problem::invalid_credentials)?;
+/// Opens a session for a person who has proved who they are, by whatever means, and remembers that they logged in.
+pub(super) async fn start_session(
+    api: &Api,
+    scope: TenantScope,
+    user: UserId,
+    client: ClientInfo,
+) -> Result<TokenPair, Problem> {
+    api.state.store.record_login(user, scope.org_id()).await?;
+    Ok(api.sessions.open(scope, user, client).await?.into())
+}
+
+/// The active account of `email` when `password` is its password. Guesses are counted and slowed down. A hash that is
+/// weaker than those of today is replaced on the way.
+pub(super) async fn check_password(
+    api: &Api,
+    client: &ClientInfo,
+    email: &str,
+    password: Secret<String>,
+) -> Result<LoginAccount, Problem> {
+    let attempt = api.throttle.admit(email, client.ip.as_deref()).await.inspect_err(|error| {
+        if matches!(error, ThrottleError::Throttled(_)) {
+            api.state.metrics.rate_limited.with_label_values(&["login"]).inc();
+        }
+    })?;
+    let (account, matched) = match compare(api, email, password.clone()).await {
+        Ok(compared) => compared,
+        Err(problem) => {
+            // Nobody has learned anything.
+            api.throttle.withdraw(&attempt);
+            return Err(problem);
+        }
+    };
+    let Some(account) = account.filter(|_| matched != Match::Wrong) else {
+        api.throttle.failed(&attempt).await?;
+        return Err(Problem::invalid_credentials());
+    };
+    api.throttle.succeeded(&attempt);
     if matched == Match::Outdated {
-        let hash = api.passwords.hash(password).await?;
-        let mut tx = api.state.store.write(account.scope).await?;
-        tx.users().set_password(account.user_id, &hash, account.must_change_password).await?;
-        tx.commit().await?;
+        // The log-in does not hang on it.
+        if let Err(error) = upgrade_hash(api, &account, password).await {
+            tracing::warn!(%error, "a password keeps its weaker hash until the next log-in");
+        }
     }
     Ok(account)
+}
+
+/// Without an active account the password is compared with a hash that is nobody's, which takes as long.
+async fn compare(api: &Api, email: &str, password: Secret<String>) -> Result<(Option<LoginAccount>, Match), Problem> {
+    let account = api.state.store.find_login(email).await?.filter(|account| account.active);
+    let stored = account.as_ref().map(|account| account.password_hash.clone());
+    let matched = api.passwords.verify(password, stored).await?;
+    Ok((account, matched))
+}
+
+async fn upgrade_hash(api: &Api, account: &LoginAccount, password: Secret<String>) -> Result<(), UpgradeError> {
+    let hash = api.passwords.hash(password).await?;
+    let mut tx = api.state.store.write(account.scope).await?;
+    tx.users().upgrade_hash(account.user_id, account.password_hash.expose(), &hash).await?;
+    Ok(tx.commit().await?)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum UpgradeError {
+    Password(#[from] PasswordError),
+    Store(#[from] StoreError),
 }
 
 /// Exchange a refresh token for new tokens
@@ -239,33 +279,6 @@ pub struct Me {
 async fn me(me: Authorized<Myself>) -> axum::Json<Me> {
     let effective_permissions = me.session.authority.permissions().iter().copied().collect();
     axum::Json(Me { user: me.session.user.into(), effective_permissions })
-}
-
-/// Change your password
-///
-/// Needed after a log-in with a temporary password, possible at any time.
-#[utoipa::path(post, path = "/auth/password", tag = "auth", operation_id = "changePassword", security(("session" = [])), responses(
-    (status = 204, description = "Changed"),
-))]
-async fn change_password(
-    me: Authorized<Myself>,
-    State(api): State<Api>,
-    Json(body): Json<ChangePassword>,
-) -> Result<StatusCode, Problem> {
-    let user = &me.session.user;
-    if let Some(weakness) = authn::weakness(body.new_password.expose(), &[&user.email, &user.full_name]) {
-        return Err(Problem::validation(vec![Fault::at("/new_password", weakness)]));
-    }
-    let wrong = |_| Problem::validation(vec![Fault::at("/current_password", "is wrong")]);
-    match check_password(&api, &user.email, body.current_password).await {
-        Err(problem) if problem.code() == Code::InvalidCredentials => return Err(wrong(problem)),
-        checked => checked?,
-    };
-    let hash = api.passwords.hash(body.new_password).await?;
-    let mut tx = me.write().await?;
-    tx.users().set_password(user.id, &hash, false).await?;
-    tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

@@ -297,6 +297,8 @@ mod tests {
                 "GET /openapi.json",
                 "GET /problems/{code}",
                 "POST /auth/login",
+                "POST /auth/password/forgot",
+                "POST /auth/password/reset",
                 "POST /auth/refresh",
                 "POST /auth/register"
             ]

@@ -14,10 +14,13 @@ mod extract;
 mod health;
 mod middleware;
 mod organizations;
+mod passwords;
 mod policies;
 mod problem;
 mod process;
+mod reset_page;
 mod serve;
+mod sessions;
 mod users;
 mod workspaces;
 
@@ -25,12 +28,13 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::authn::{KeyCache, Passwords, Sessions, Tokens};
+use crate::authn::{KeyCache, LoginThrottle, Passwords, Sessions, Tokens};
 use crate::config::Config;
 use crate::detect::Engine;
 use crate::domain::{Secret, SharedClock};
 use crate::health::Health;
 use crate::limits::RateLimiter;
+use crate::mail::Mailer;
 use crate::process::Processor;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -48,6 +52,7 @@ pub struct AdminState {
     pub limiter: Arc<RateLimiter>,
     pub processor: Processor,
     pub health: Health,
+    pub mailer: Mailer,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
 }
@@ -57,6 +62,7 @@ pub struct AdminState {
 struct Api {
     state: AdminState,
     passwords: Passwords,
+    throttle: Arc<LoginThrottle>,
     sessions: Arc<Sessions>,
 }
 
@@ -67,18 +73,20 @@ impl Api {
             tracing::warn!("no auth.jwt_secret: access tokens end with this process");
             Secret::new(crate::authn::RefreshToken::generate().expose().to_owned())
         });
-        let tokens = Tokens::new(&secret, &state.config.admin.public_url, auth.access_token_ttl.get());
+        let issuer = &state.config.admin.public_url;
+        let tokens = Tokens::new(&secret, auth.previous_secrets(), issuer, auth.access_token_ttl.get());
         let passwords = Passwords::new(auth);
+        let throttle = Arc::new(LoginThrottle::new(auth, state.store.clone(), state.clock.clone()));
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        Self { state, passwords, sessions }
+        Self { state, passwords, throttle, sessions }
     }
 }
 
 /// The whole admin face: every path at the root and again below `/api/v1`.
 pub fn router(state: AdminState) -> axum::Router {
     let api = Api::new(state);
-    let routes = axum::Router::from(resources()).merge(docs::page());
+    let routes = axum::Router::from(resources()).merge(docs::page()).merge(reset_page::page());
     let everything = axum::Router::new()
         .nest("/api/v1", routes.clone())
         .merge(routes)
@@ -90,6 +98,8 @@ pub fn router(state: AdminState) -> axum::Router {
 fn resources() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::skeleton())
         .merge(auth::routes())
+        .merge(passwords::routes())
+        .merge(sessions::routes())
         .merge(organizations::routes())
         .merge(users::routes())
         .merge(workspaces::routes())

@@ -7,6 +7,7 @@ mod password;
 mod presented;
 mod role;
 mod session;
+mod throttle;
 mod token;
 
 pub use key::{ApiKeySecret, KEY_PREFIXES, MalformedKey};
@@ -15,4 +16,5 @@ pub use password::{MAX_LENGTH, MIN_LENGTH, Match, PasswordError, Passwords, temp
 pub use presented::presented;
 pub use role::{Authority, GrantError, Permission, Role, UnknownName};
 pub use session::{ClientInfo, Issued, Session, SessionError, Sessions, authority_of};
+pub use throttle::{Attempt, LoginThrottle, ThrottleError, Throttled};
 pub use token::{Claims, RefreshToken, TokenError, Tokens};

@@ -28,6 +28,9 @@ pub enum PasswordError {
     Hash(String),
     #[error("password hashing was interrupted")]
     Interrupted,
+    /// As many passwords wait as may.
+    #[error("too many passwords wait to be hashed")]
+    Busy,
 }
 
 /// What comparing a password with a stored hash came to.
@@ -35,15 +38,17 @@ pub enum PasswordError {
 pub enum Match {
     Wrong,
     Right,
-    /// Right, but hashed with parameters that are no longer the configured ones: hash it anew.
+    /// Right, but hashed with weaker parameters than the configured ones: hash it anew.
     Outdated,
 }
 
-/// Hashes and verifies passwords, a bounded number at once. Clones share the bound.
+/// Hashes and verifies passwords, a bounded number at once; a bounded number waits. Clones share the bounds.
 #[derive(Clone)]
 pub struct Passwords {
     argon2: Argon2<'static>,
     permits: Arc<Semaphore>,
+    /// One for each that is hashed or waits.
+    places: Arc<Semaphore>,
     /// The hash that unknown accounts are compared with, so that they take as long as known ones.
     decoy: Arc<OnceLock<String>>,
 }
@@ -55,8 +60,12 @@ impl Passwords {
         let memory = config.argon2_memory_kib.max(Params::MIN_M_COST);
         let params = Params::new(memory, config.argon2_passes.max(1), 1, None).unwrap_or(Params::DEFAULT);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let permits = Arc::new(Semaphore::new(config.argon2_parallel.max(1)));
-        Self { argon2, permits, decoy: Arc::default() }
+        let parallel = match config.argon2_parallel {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, 4),
+            parallel => parallel,
+        };
+        let places = Arc::new(Semaphore::new(parallel.saturating_add(config.argon2_queue).min(Semaphore::MAX_PERMITS)));
+        Self { argon2, permits: Arc::new(Semaphore::new(parallel)), places, decoy: Arc::default() }
     }
 
     /// The PHC string of `password` under a new salt.
@@ -89,7 +98,7 @@ impl Passwords {
             let hash = PasswordHash::new(text).map_err(failed)?;
             match argon2.verify_password(password.expose().as_bytes(), &hash) {
                 Ok(()) if stored.is_none() => Ok(Match::Wrong),
-                Ok(()) if is_current(&hash, argon2.params()) => Ok(Match::Right),
+                Ok(()) if is_strong(&hash, argon2.params()) => Ok(Match::Right),
                 Ok(()) => Ok(Match::Outdated),
                 Err(HashError::PasswordInvalid) => Ok(Match::Wrong),
                 Err(error) => Err(failed(error)),
@@ -103,9 +112,10 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| PasswordError::Busy)?;
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| PasswordError::Interrupted)?;
         let result = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _held = (place, permit);
             work()
         });
         result.await.map_err(|_| PasswordError::Interrupted)?
@@ -125,11 +135,12 @@ fn failed(error: impl std::fmt::Display) -> PasswordError {
     PasswordError::Hash(error.to_string())
 }
 
-fn is_current(hash: &PasswordHash, params: &Params) -> bool {
+/// Whether the hash costs at least what `params` do.
+fn is_strong(hash: &PasswordHash, params: &Params) -> bool {
     hash.algorithm == Algorithm::Argon2id.ident()
-        && Params::try_from(hash).is_ok_and(|stored| {
-            (stored.m_cost(), stored.t_cost(), stored.p_cost()) == (params.m_cost(), params.t_cost(), params.p_cost())
-        })
+        && hash.version == Some(Version::V0x13.into())
+        && Params::try_from(hash)
+            .is_ok_and(|stored| stored.m_cost() >= params.m_cost() && stored.t_cost() >= params.t_cost())
 }
 
 /// A password for an invitation, to be changed at the first log-in.
@@ -207,7 +218,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_with_other_parameters_still_matches_but_is_outdated() {
+    async fn what_finds_no_place_to_wait_is_told_so_at_once() {
+        let passwords = Passwords::new(&AuthConfig { argon2_parallel: 1, argon2_queue: 1, ..cheap() });
+        let all = futures_util::future::join_all((0..10).map(|_| passwords.verify(secret("x"), None))).await;
+        let busy = all.iter().filter(|one| matches!(one, Err(PasswordError::Busy))).count();
+        let wrong = all.iter().filter(|one| matches!(one, Ok(Match::Wrong))).count();
+        assert_eq!((wrong, busy), (2, 8));
+        assert_eq!(passwords.verify(secret("x"), None).await.unwrap(), Match::Wrong, "the places are given back");
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_costs_more_than_the_configured_ones_stays() {
+        let costly = Passwords::new(&AuthConfig { argon2_passes: 2, argon2_memory_kib: 128, ..cheap() });
+        let old = Some(Secret::new(costly.hash(secret("SecurePass123!")).await.unwrap()));
+        let now = Passwords::new(&cheap());
+        assert_eq!(now.verify(secret("SecurePass123!"), old.clone()).await.unwrap(), Match::Right);
+        let now = Passwords::new(&AuthConfig { argon2_memory_kib: 256, ..cheap() });
+        assert_eq!(now.verify(secret("SecurePass123!"), old).await.unwrap(), Match::Outdated);
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_weaker_parameters_still_matches_but_is_outdated() {
         let old = Passwords::new(&cheap()).hash(secret("SecurePass123!")).await.unwrap();
         let now = Passwords::new(&AuthConfig { argon2_passes: 2, ..cheap() });
         assert_eq!(

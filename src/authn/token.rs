@@ -39,10 +39,26 @@ pub enum TokenError {
     Unsigned,
 }
 
-/// Signs and checks access tokens: HMAC-SHA256 and nothing else.
+/// One secret, and how tokens name it.
+struct Key {
+    id: String,
+    decoding: DecodingKey,
+}
+
+impl Key {
+    fn new(secret: &str) -> Self {
+        let digest = Sha256::new_with_prefix("sentinel access token key").chain_update(secret).finalize();
+        let id = URL_SAFE_NO_PAD.encode(digest.get(..8).unwrap_or_default());
+        Self { id, decoding: DecodingKey::from_secret(secret.as_bytes()) }
+    }
+}
+
+/// Signs and checks access tokens: HMAC-SHA256 and nothing else. Signs with the current secret; accepts what former ones
+/// have signed. The header's `kid` says which.
 pub struct Tokens {
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    current: Key,
+    previous: Vec<Key>,
     validation: Validation,
     issuer: String,
     ttl: Duration,
@@ -50,7 +66,12 @@ pub struct Tokens {
 
 impl Tokens {
     #[must_use]
-    pub fn new(secret: &Secret<String>, issuer: &str, ttl: Duration) -> Self {
+    pub fn new<'p>(
+        secret: &Secret<String>,
+        previous: impl Iterator<Item = &'p str>,
+        issuer: &str,
+        ttl: Duration,
+    ) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[AUDIENCE]);
@@ -59,7 +80,8 @@ impl Tokens {
         validation.validate_exp = false;
         Self {
             encoding: EncodingKey::from_secret(secret.expose().as_bytes()),
-            decoding: DecodingKey::from_secret(secret.expose().as_bytes()),
+            current: Key::new(secret.expose()),
+            previous: previous.map(Key::new).collect(),
             validation,
             issuer: issuer.to_owned(),
             ttl,
@@ -92,22 +114,32 @@ impl Tokens {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
         };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding);
+        let header = Header { kid: Some(self.current.id.clone()), ..Header::new(Algorithm::HS256) };
+        let token = jsonwebtoken::encode(&header, &claims, &self.encoding);
         token.map(Secret::new).map_err(|_| TokenError::Unsigned)
     }
 
     /// # Errors
     /// [`TokenError::Invalid`], [`TokenError::Expired`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let key = match header.kid {
+            // Signed by a version that did not name its key.
+            None => &self.current,
+            Some(id) => std::iter::once(&self.current)
+                .chain(&self.previous)
+                .find(|key| key.id == id)
+                .ok_or(TokenError::Invalid)?,
+        };
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation)
             .map_err(|_| TokenError::Invalid)?
             .claims;
         if claims.exp <= now.seconds() { Err(TokenError::Expired) } else { Ok(claims) }
     }
 }
 
-/// 256 random bits that are exchanged for new tokens once. Stored as SHA-256 only: no slower hash is needed for what
-/// cannot be guessed.
+/// 256 random bits that are worth something once: new tokens or, in a mailed link, a new password. Stored as SHA-256 only:
+/// no slower hash is needed for what cannot be guessed.
 #[derive(Clone, Debug)]
 pub struct RefreshToken(Secret<String>);
 
@@ -142,7 +174,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
     fn tokens(secret: &str, issuer: &str) -> Tokens {
-        Tokens::new(&Secret::new(secret.to_owned()), issuer, Duration::from_secs(900))
+        Tokens::new(&Secret::new(secret.to_owned()), std::iter::empty(), issuer, Duration::from_secs(900))
     }
 
     fn issue(tokens: &Tokens) -> (SessionId, String) {
@@ -171,6 +203,38 @@ mod tests {
         let other_secret = tokens("another secret that is long enough too", "http://localhost:8000");
         assert_eq!(other_secret.verify(&token, NOW), Err(TokenError::Invalid));
         assert_eq!(tokens(SECRET, "https://elsewhere").verify(&token, NOW), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_former_secret_is_accepted_as_long_as_it_is_listed_and_signs_nothing() {
+        const ISSUER: &str = "http://localhost:8000";
+        let new = |previous: &[&str]| {
+            let secret = Secret::new("the secret that came after the other".to_owned());
+            Tokens::new(&secret, previous.iter().copied(), ISSUER, Duration::from_secs(900))
+        };
+        let old = tokens(SECRET, ISSUER);
+        let (session, token) = issue(&old);
+        assert_eq!(new(&["an even older one of enough length", SECRET]).verify(&token, NOW).unwrap().sid, session);
+        assert_eq!(new(&[]).verify(&token, NOW), Err(TokenError::Invalid));
+        let (_, token) = issue(&new(&[SECRET]));
+        assert_eq!(old.verify(&token, NOW), Err(TokenError::Invalid));
+        assert!(new(&[]).verify(&token, NOW).is_ok());
+        // The header names the key, but does not choose what it is checked with.
+        let (_, stolen) = issue(&tokens("a secret that someone else made up for it", ISSUER));
+        let mut parts = stolen.split('.');
+        let header = token.split('.').next().unwrap();
+        let renamed = format!("{header}.{}.{}", parts.nth(1).unwrap(), parts.next().unwrap());
+        assert_eq!(new(&[SECRET]).verify(&renamed, NOW), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_token_without_a_key_id_is_checked_with_the_current_secret() {
+        let tokens = tokens(SECRET, "http://localhost:8000");
+        let (_, token) = issue(&tokens);
+        let claims = tokens.verify(&token, NOW).unwrap();
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+        assert_eq!(tokens.verify(&token, NOW).unwrap(), claims);
     }
 
     #[test]

@@ -118,6 +118,13 @@ fn secrets_are_read_from_files() {
     }
     let config = load(&Flags::default(), env(&[("SENTINEL_UPSTREAMS__OPENAI__API_KEY_FILE", &key)])).unwrap();
     assert_eq!(config.upstreams["openai"].api_key.as_ref().unwrap().expose(), "sk-upstream");
+    let former = file("former", "the first secret of thirty-two bytes\n\n  the second secret, as long at least\n");
+    let config = load(&Flags::default(), env(&[("SENTINEL_AUTH__JWT_PREVIOUS_SECRETS_FILE", &former)])).unwrap();
+    let secrets: Vec<_> = config.auth.previous_secrets().collect();
+    assert_eq!(secrets, ["the first secret of thirty-two bytes", "the second secret, as long at least"]);
+    let smtp = file("smtp", "smtps://u:p@h\n");
+    let config = load(&Flags::default(), env(&[("SENTINEL_MAIL__SMTP_URL_FILE", &smtp)])).unwrap();
+    assert_eq!(config.mail.smtp_url.unwrap().expose(), "smtps://u:p@h");
 
     let empty = file("empty", "\n");
     for (pairs, expected) in [
@@ -171,7 +178,8 @@ fn all_faults_are_told_at_once() {
         "
 gateway: { threads: many, block_status: 500, max_request_body: 2 megs, listen: 8080 }
 admin: { listen: nowhere }
-auth: { jwt_secret: short }
+auth: { jwt_secret: short, jwt_previous_secrets: short, lockout_failures: 0 }
+mail: { from: nobody, smtp_url: 'http://x:pw@h' }
 upstreams:
   azure: { url: 'ftp://x' }
   Bad Name: { dialect: openai, url: 'http://u:p@h' }
@@ -188,6 +196,10 @@ routes:
         "gateway.listen: ",
         "admin.listen: `nowhere` is not an address",
         "auth.jwt_secret: must have at least 32 bytes",
+        "auth.jwt_previous_secrets: must have at least 32 bytes each",
+        "auth.lockout_failures: must be between 1 and",
+        "mail.from: must be an address",
+        "mail.smtp_url: must begin with smtp:// or smtps://",
         "upstreams.azure.dialect: is missing",
         "upstreams.azure.url: must be http://",
         "upstreams.Bad Name: names consist of",
@@ -201,7 +213,7 @@ routes:
     ] {
         assert!(faults.iter().any(|fault| fault.starts_with(start)), "`{start}` is not in {faults:#?}");
     }
-    assert_eq!(faults.len(), 16, "{faults:#?}");
+    assert_eq!(faults.len(), 20, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with(')')), "each names its origin: {faults:#?}");
     assert!(!faults.iter().any(|fault| fault.contains("short") || fault.contains("pw")), "{faults:#?}");
 }
@@ -224,11 +236,13 @@ fn secrets_are_neither_quoted_nor_taken_from_the_command_line() {
         &[],
         &[
             ("auth.jwt_secret", "hunter2-hunter2-hunter2-hunter2-hunter2"),
+            ("auth.jwt_previous_secrets", "hunter2-hunter2-hunter2-hunter2-hunter2"),
+            ("mail.smtp_url", "smtps://u:hunter2@h"),
             ("upstreams.openai.api_key", "hunter2"),
             ("database.url", "postgres://u:hunter2@h/d"),
         ],
     );
-    assert_eq!(flags.len(), 3, "{flags:?}");
+    assert_eq!(flags.len(), 5, "{flags:?}");
     assert!(flags.iter().all(|fault| fault.contains("_FILE") && !fault.contains("hunter2")), "{flags:?}");
     load_with("", &[], &[("database.url", "sqlite://x.db")]).unwrap();
 }
@@ -316,6 +330,8 @@ fn a_shown_configuration_holds_no_secret() {
         ("DATABASE_URL", "postgres://u:hunter2@h/d"),
         ("SENTINEL_DATABASE__MIGRATE_URL", "postgres://o:hunter2@h/d?password=hunter2"),
         ("SENTINEL_UPSTREAMS__OPENAI__API_KEY", "hunter2"),
+        ("SENTINEL_AUTH__JWT_PREVIOUS_SECRETS", "hunter2-hunter2-hunter2-hunter2-hunter2"),
+        ("SENTINEL_MAIL__SMTP_URL", "smtps://u:hunter2@h"),
     ];
     let config = load(&Flags::default(), env(&pairs)).unwrap();
     let shown = serde_yaml::to_string(&config.masked()).unwrap();

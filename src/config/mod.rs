@@ -10,6 +10,7 @@ mod environment;
 mod gateway;
 mod load;
 mod log;
+mod mail;
 mod print;
 mod secrets;
 mod tree;
@@ -28,6 +29,7 @@ pub use database::DatabaseConfig;
 pub use gateway::GatewayConfig;
 pub use load::{ConfigError, Flags, Loaded, environment_variables, explain, load};
 pub use log::{LogConfig, LogFormat};
+pub use mail::MailConfig;
 pub use secrets::{SecretsError, ensure_secrets};
 pub use units::{ByteSize, HumanDuration};
 pub use upstreams::{RouteConfig, UpstreamConfig, default_upstreams};
@@ -54,6 +56,7 @@ pub struct Config {
     pub gateway: GatewayConfig,
     pub admin: AdminConfig,
     pub auth: AuthConfig,
+    pub mail: MailConfig,
     pub upstreams: std::collections::BTreeMap<String, UpstreamConfig>,
     /// First match wins, before the built-in table.
     pub routes: Vec<RouteConfig>,
@@ -70,6 +73,7 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             admin: AdminConfig::default(),
             auth: AuthConfig::default(),
+            mail: MailConfig::default(),
             upstreams: default_upstreams(),
             routes: Vec::new(),
             audit: AuditConfig::default(),
@@ -79,10 +83,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Fills in what depends on other settings: an empty `database.url` becomes `sentinel.db` in `data_dir`.
+    /// Fills in what depends on other settings: an empty `database.url` becomes `sentinel.db` in `data_dir`, an empty
+    /// `mail.outbox` the folder `outbox` there.
     pub fn fill_in(&mut self) {
         if self.database.url.is_empty() {
             self.database.url = format!("sqlite://{}", self.data_dir.join("sentinel.db").display());
+        }
+        if self.mail.outbox.as_os_str().is_empty() {
+            self.mail.outbox = self.data_dir.join("outbox");
         }
     }
 }

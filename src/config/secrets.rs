@@ -30,6 +30,11 @@ const SAMPLE: &str = "your-secret-key-change-in-production";
 /// [`SecretsError`], which names the setting and never the value.
 pub fn ensure_secrets(config: &mut Config) -> Result<(), SecretsError> {
     let development = config.environment == Environment::Development;
+    if config.environment == Environment::Production && config.auth.previous_secrets().any(|secret| secret == SAMPLE) {
+        let message =
+            "auth.jwt_previous_secrets holds the documentation's sample value, with which anybody signs tokens";
+        return Err(SecretsError::Message(message.into()));
+    }
     match &config.auth.jwt_secret {
         Some(secret) if secret.expose() == SAMPLE && config.environment == Environment::Production => {
             Err(SecretsError::Message(
@@ -156,6 +161,10 @@ mod tests {
         sample.auth.jwt_secret = Some(Secret::new(SAMPLE.to_owned()));
         let error = ensure_secrets(&mut sample).unwrap_err().to_string();
         assert!(error.contains("sample value") && !error.contains(SAMPLE), "{error}");
+
+        sample.auth.jwt_previous_secrets = sample.auth.jwt_secret.replace(Secret::new("k7".repeat(20)));
+        let error = ensure_secrets(&mut sample).unwrap_err().to_string();
+        assert!(error.contains("auth.jwt_previous_secrets") && !error.contains(SAMPLE), "{error}");
 
         let mut own = config(dir.path(), Environment::Production);
         own.auth.jwt_secret = Some(Secret::new("k7".repeat(20)));

@@ -253,7 +253,10 @@ pub(super) fn is_secret(path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     matches!(
         path.as_slice(),
-        ["auth", "jwt_secret"] | ["database", "url" | "migrate_url"] | ["upstreams", _, "api_key"]
+        ["auth", "jwt_secret" | "jwt_previous_secrets"]
+            | ["database", "url" | "migrate_url"]
+            | ["mail", "smtp_url"]
+            | ["upstreams", _, "api_key"]
     )
 }
 

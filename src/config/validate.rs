@@ -9,6 +9,7 @@ pub(super) fn faults(config: &Config) -> Vec<(String, String)> {
     admin(config, &mut faults);
     database(config, &mut faults);
     auth(config, &mut faults);
+    mail(config, &mut faults);
     upstreams(config, &mut faults);
     audit(config, &mut faults);
     if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
@@ -118,14 +119,32 @@ fn auth(config: &Config, faults: &mut Faults) {
     if auth.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
         faults.push("auth.jwt_secret", "must have at least 32 bytes");
     }
+    if auth.previous_secrets().any(|secret| secret.len() < 32) {
+        faults.push("auth.jwt_previous_secrets", "must have at least 32 bytes each, one a line");
+    }
     // Argon2 itself wants 8 KiB per lane, and Sentinel uses one lane.
     faults.number("auth.argon2_memory_kib", auth.argon2_memory_kib.into(), 8, 4 << 20);
     faults.number("auth.argon2_passes", auth.argon2_passes.into(), 1, 100);
-    faults.number("auth.argon2_parallel", auth.argon2_parallel as u64, 1, 1024);
+    faults.number("auth.argon2_parallel", auth.argon2_parallel as u64, 0, 1024);
+    faults.number("auth.argon2_queue", auth.argon2_queue as u64, 1, 100_000);
+    faults.number("auth.logins_per_minute", auth.logins_per_minute.into(), 1, 1000);
+    faults.number("auth.lockout_failures", auth.lockout_failures.into(), 1, 1000);
+    faults.number("auth.failures_per_address", auth.failures_per_address.into(), 0, 1_000_000);
     faults.durations([
         ("auth.access_token_ttl", auth.access_token_ttl),
         ("auth.refresh_token_ttl", auth.refresh_token_ttl),
+        ("auth.lockout", auth.lockout),
     ]);
+}
+
+fn mail(config: &Config, faults: &mut Faults) {
+    if !config.mail.from.contains('@') {
+        faults.push("mail.from", "must be an address, such as Sentinel <sentinel@example.com>");
+    }
+    let smtp = |url: &str| ["smtp://", "smtps://"].iter().any(|scheme| url.starts_with(scheme));
+    if config.mail.smtp_url.as_ref().is_some_and(|url| !smtp(url.expose())) {
+        faults.push("mail.smtp_url", "must begin with smtp:// or smtps://");
+    }
 }
 
 /// First path segments that already mean something; an upstream of that name could never be reached by its prefix.

@@ -72,6 +72,8 @@ id! {
     AuditId,
     /// One line of the audit trail of the admin face.
     AdminEventId,
+    /// One mail to a person.
+    MailId,
 }
 
 /// Names one request to applications and logs: `req_` and 32 hexadecimal digits.

@@ -141,7 +141,7 @@ impl Inner {
         }
     }
 
-    /// Begins a transaction outside any organization; for `unscoped.rs` and `sessions.rs`, which a test holds to it.
+    /// Begins a transaction outside any organization; for the few functions that a test lists.
     pub(super) async fn begin_unscoped(&self, mode: Mode) -> Result<Tx, StoreError> {
         match &self.pools {
             Pools::Postgres { pool, .. } => {

@@ -1,7 +1,8 @@
 //! Everything durable but the journal: all SQL, both engines, migrations and the change feed.
 //!
 //! Two doors lead to tenants' data, [`Store::read`] and [`Store::write`], and both want a [`TenantScope`], which only
-//! the store makes, when it resolves a credential. What is asked without one is in `unscoped.rs`.
+//! the store makes, when it resolves a credential. What is asked without one is in
+//! `unscoped.rs` and the few functions beside it that a test lists.
 
 mod api_keys;
 mod audit_insert;
@@ -10,11 +11,14 @@ mod change;
 mod engine;
 mod error;
 mod feed;
+mod login_lockouts;
 pub mod migrate;
 mod organizations;
 mod page;
+mod password_resets;
 mod policies;
 mod production;
+mod prune;
 mod sessions;
 mod statement;
 mod unscoped;
@@ -34,8 +38,10 @@ pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
+pub use login_lockouts::AccountHash;
 pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
 pub use page::{Page, PageRequest};
+pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
 pub use sessions::{NewSession, RefreshOutcome, SessionRecord, TokenHash};
 pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey};

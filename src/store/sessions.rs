@@ -1,10 +1,12 @@
 //! Login sessions of people. A session is a family of refresh tokens, of which one at a time can be exchanged; all of them
 //! are kept, so that a token that comes back is recognised however old it is.
 
+use sqlx::types::uuid::Uuid;
+
 use super::engine::Mode;
 use super::error::{missing, taken};
 use super::statement::{TenantSql, tenant_sql};
-use super::{Store, StoreError, TenantScope, TenantTx};
+use super::{Page, PageRequest, Store, StoreError, TenantScope, TenantTx, Users};
 use crate::domain::{OrgId, SessionId, Timestamp, UserId};
 
 /// SHA-256 of a refresh token.
@@ -26,6 +28,11 @@ pub struct SessionRecord {
     pub user_id: UserId,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// What the client called itself when the session was opened.
+    pub user_agent: Option<String>,
+    pub ip: Option<String>,
+    /// When its tokens were last renewed.
+    pub last_used_at: Timestamp,
     pub created_at: Timestamp,
 }
 
@@ -59,7 +66,7 @@ impl Store {
         const OPEN: TenantSql = tenant_sql!(
             "INSERT INTO sessions (org_id, id, user_id, expires_at, user_agent, ip, last_used_at, created_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-            RETURNING id, user_id, expires_at, revoked_at, created_at"
+            RETURNING id, user_id, expires_at, revoked_at, user_agent, ip, last_used_at, created_at"
         );
         let mut tx = self.write(scope).await?;
         let now = tx.now();
@@ -141,6 +148,54 @@ impl Store {
         let revoked = revoke(&mut tx, session).await?;
         tx.commit().await?;
         Ok(revoked)
+    }
+}
+
+impl Users<'_> {
+    /// The live sessions of a person.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`]`("cursor")`, [`StoreError::Unavailable`].
+    pub async fn sessions(&mut self, user: UserId, page: &PageRequest) -> Result<Page<SessionRecord>, StoreError> {
+        const LIST: TenantSql = tenant_sql!(
+            "SELECT id, user_id, expires_at, revoked_at, user_agent, ip, last_used_at, created_at
+            FROM sessions
+            WHERE org_id = $1 AND user_id = $2 AND id < $3 AND revoked_at IS NULL AND expires_at > $4
+            ORDER BY id DESC
+            LIMIT $5"
+        );
+        let now = self.tx.now();
+        let list = self.tx.statement(LIST).bind(user).bind(page.start::<Uuid>()?).bind(now).bind(page.rows());
+        let rows = list.all().await?;
+        Ok(page.page(rows, |session: &SessionRecord| session.id.uuid()))
+    }
+
+    /// Ends one session of a person. False when they have no such session, or it has ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn end_session(&mut self, user: UserId, session: SessionId) -> Result<bool, StoreError> {
+        const END: TenantSql = tenant_sql!(
+            "UPDATE sessions
+            SET revoked_at = $4
+            WHERE org_id = $1 AND user_id = $2 AND id = $3 AND revoked_at IS NULL AND expires_at > $4"
+        );
+        let now = self.tx.now();
+        Ok(self.tx.statement(END).bind(user).bind(session).bind(now).execute().await? == 1)
+    }
+
+    /// Ends all sessions of a person, but for `except`. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn end_sessions(&mut self, user: UserId, except: Option<SessionId>) -> Result<u64, StoreError> {
+        const END: TenantSql = tenant_sql!(
+            "UPDATE sessions
+            SET revoked_at = $4
+            WHERE org_id = $1 AND user_id = $2 AND ($3 IS NULL OR id <> $3) AND revoked_at IS NULL"
+        );
+        let now = self.tx.now();
+        Ok(self.tx.statement(END).bind(user).bind(except).bind(now).execute().await?)
     }
 }
 

@@ -184,7 +184,7 @@ impl Users<'_> {
             .await?;
         if updated.is_some() {
             if deactivates {
-                self.end_sessions(id).await?;
+                self.end_sessions(id, None).await?;
             }
             self.standing_changed();
         }
@@ -206,7 +206,7 @@ impl Users<'_> {
         let now = self.tx.now();
         let removed = self.tx.statement(REMOVE).bind(id).bind(now).execute().await? == 1;
         if removed {
-            self.end_sessions(id).await?;
+            self.end_sessions(id, None).await?;
             self.standing_changed();
         }
         Ok(removed)
@@ -228,6 +228,14 @@ impl Users<'_> {
         Ok(set)
     }
 
+    /// Replaces the hash of the same password by a stronger one. Nothing happens when the password has changed meanwhile.
+    pub async fn upgrade_hash(&mut self, id: UserId, old: &str, new: &str) -> Result<(), StoreError> {
+        const UPGRADE: TenantSql =
+            tenant_sql!("UPDATE users SET password_hash = $4 WHERE org_id = $1 AND id = $2 AND password_hash = $3");
+        self.tx.statement(UPGRADE).bind(id).bind(old).bind(new).execute().await?;
+        Ok(())
+    }
+
     pub async fn count(&mut self) -> Result<u64, StoreError> {
         const COUNT: TenantSql = tenant_sql!("SELECT COUNT(*) FROM users WHERE org_id = $1 AND deleted_at IS NULL");
         let (count,): (i64,) = self.tx.statement(COUNT).one().await?;
@@ -247,15 +255,6 @@ impl Users<'_> {
         self.tx.tx.serialize(scope).await?;
         let (this, others): (i64, i64) = self.tx.statement(OWNERS).bind(id).one().await?;
         if this > 0 && others == 0 { Err(StoreError::Conflict("last owner")) } else { Ok(()) }
-    }
-
-    async fn end_sessions(&mut self, id: UserId) -> Result<(), StoreError> {
-        const END: TenantSql = tenant_sql!(
-            "UPDATE sessions SET revoked_at = $3 WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL"
-        );
-        let now = self.tx.now();
-        self.tx.statement(END).bind(id).bind(now).execute().await?;
-        Ok(())
     }
 
     fn standing_changed(&mut self) {

@@ -30,7 +30,7 @@ pub struct Metrics {
     pub upstream_ttfb: HistogramVec,
     /// `provider, kind{connect,timeout,reset,status_5xx}`
     pub upstream_errors: IntCounterVec,
-    /// `scope{key,org,ip}`
+    /// `scope{key,org,ip,login}`
     pub rate_limited: IntCounterVec,
     /// `component`
     pub failopen: IntCounterVec,

@@ -53,6 +53,13 @@ impl Requires for Myself {
     const BEFORE_PASSWORD_CHANGE: bool = true;
 }
 
+/// Requires a session whose password is not temporary, and nothing else.
+pub struct LoggedIn;
+
+impl Requires for LoggedIn {
+    const PERMISSION: Option<Permission> = None;
+}
+
 /// A person who is logged in and may do `P`.
 pub struct Authorized<P> {
     pub session: Session,

@@ -40,6 +40,8 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     MalformedJson = 400 "malformed_json", "Malformed JSON";
+    /// The link to set a new password is unknown, expired, or was used before. Ask for another.
+    InvalidResetToken = 400 "invalid_reset_token", "Invalid reset token";
     /// A query parameter is unknown, given twice, or has a value that it cannot have.
     InvalidQuery = 400 "invalid_query", "Invalid query";
     /// A header of the request cannot be read.
@@ -80,8 +82,12 @@ codes! {
     PreconditionRequired = 428 "precondition_required", "Precondition required";
     /// Too many requests with this key; `Retry-After` says when to come back.
     RateLimitExceeded = 429 "rate_limit_exceeded", "Rate limit exceeded";
+    /// Too many attempts to log in failed, for this account or from this address; `Retry-After` says when to come back.
+    LoginThrottled = 429 "login_throttled", "Too many attempts to log in";
     /// Sentinel failed. The log has the cause under the same `request_id`.
     Internal = 500 "internal_error", "Internal error";
+    /// More people log in at the moment than passwords can be checked; `Retry-After` says when to come back.
+    Overloaded = 503 "overloaded", "Overloaded";
     /// The database cannot be reached at the moment.
     DatabaseUnavailable = 503 "database_unavailable", "Database unavailable";
     /// The text cannot be judged or recorded at the moment, so it is refused.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use code::Code;
 
-use crate::authn::{AuthError, GrantError, PasswordError, Permission, SessionError};
+use crate::authn::{AuthError, GrantError, PasswordError, Permission, SessionError, ThrottleError, Throttled};
 use crate::domain::RequestId;
 use crate::limits::TooMany;
 use crate::policy::CompileError;
@@ -198,6 +198,17 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"sentinel\""
 /// Seconds after which a client may try again when the database or the journal was away.
 const AWAY: u64 = 5;
 
+/// Seconds in which a full queue of passwords has shrunk.
+const BUSY: u64 = 3;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Rounded up: who comes back then is not too early.
+fn whole_seconds(duration: std::time::Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 fn is_json(response: &Response) -> bool {
     response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
@@ -252,7 +263,40 @@ impl From<SessionError> for Problem {
 
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
-        Self::internal(error)
+        match error {
+            PasswordError::Busy => {
+                Self::new(Code::Overloaded, "too many passwords are being checked").retry_after(BUSY)
+            }
+            PasswordError::Hash(_) | PasswordError::Interrupted => Self::internal(error),
+        }
+    }
+}
+
+impl From<ThrottleError> for Problem {
+    fn from(error: ThrottleError) -> Self {
+        match error {
+            ThrottleError::Throttled(throttled) => throttled.into(),
+            ThrottleError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// With the header fields of the IETF's draft on rate limits.
+impl From<Throttled> for Problem {
+    fn from(Throttled { retry_after, per_minute }: Throttled) -> Self {
+        let seconds = whole_seconds(retry_after);
+        let detail = format!("too many attempts to log in failed; the next one is possible in {seconds} s");
+        let mut problem = Self::new(Code::LoginThrottled, detail).retry_after(seconds);
+        let fields = [
+            (RATE_LIMIT_POLICY, format!("\"login\";q={per_minute};w=60")),
+            (RATE_LIMIT, format!("\"login\";r=0;t={seconds}")),
+        ];
+        for (name, value) in fields {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                problem = problem.with_header(name, value);
+            }
+        }
+        problem
     }
 }
 
@@ -275,7 +319,7 @@ impl From<AuthError> for Problem {
 
 impl From<TooMany> for Problem {
     fn from(TooMany { retry_after }: TooMany) -> Self {
-        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        let seconds = whole_seconds(retry_after);
         Self::new(Code::RateLimitExceeded, format!("the key's limit is used up for {seconds} s")).retry_after(seconds)
     }
 }

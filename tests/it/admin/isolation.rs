@@ -23,12 +23,14 @@ async fn every_operation_with_an_id_answers_404_for_another_organization(databas
     let policy = theirs.owner.post("/policies", policy).await.ok(201);
     let scanned = client.process(&secret, "hello").await.ok(200);
     let log = uuid(scanned["request_id"].as_str().unwrap());
+    let session = theirs.owner.get("/auth/sessions").await.ok(200)["data"][0]["id"].as_str().unwrap().to_owned();
     let of = |path: &str| match path.split('/').nth(1).unwrap() {
         "workspaces" => workspace.clone(),
         "api-keys" => key["id"].as_str().unwrap().to_owned(),
         "policies" => policy["id"].as_str().unwrap().to_owned(),
         "audit-logs" => log.clone(),
         "orgs" => theirs.user_id.clone(),
+        "auth" => session.clone(),
         other => panic!("no object of theirs for /{other}: add one"),
     };
 

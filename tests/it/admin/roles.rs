@@ -15,7 +15,7 @@ on_both_engines! {
 }
 
 /// Method, path and needed permission of every operation that wants a session.
-async fn guarded(client: &Client) -> Vec<(Method, String, Option<String>)> {
+pub async fn guarded(client: &Client) -> Vec<(Method, String, Option<String>)> {
     let document = client.get("/openapi.json").await.ok(200);
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {

@@ -11,6 +11,8 @@ on_both_engines! {
     logging_out_ends_this_session_and_no_other
     a_temporary_password_opens_nothing_until_it_is_changed
     a_person_who_is_switched_off_or_removed_is_out_at_once
+    people_see_their_own_sessions_and_end_them
+    before_a_temporary_password_is_changed_three_operations_are_open
 }
 
 async fn unknown_addresses_and_wrong_passwords_get_the_same_answer(database: TestDatabase) {
@@ -97,4 +99,69 @@ async fn a_person_who_is_switched_off_or_removed_is_out_at_once(database: TestDa
     org.owner.delete(&format!("/orgs/me/users/{id}")).await.ok(204);
     person.get("/auth/me").await.problem(401, "unauthenticated");
     org.owner.delete(&format!("/orgs/me/users/{id}")).await.problem(404, "not_found");
+}
+
+async fn people_see_their_own_sessions_and_end_them(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let (colleague, _) = org.person("admin", json!([])).await;
+    let mut others = Vec::new();
+    for agent in ["laptop/1", "phone/2", "tablet/3"] {
+        let body = json!({"email": org.email, "password": PASSWORD});
+        let login = client.request(reqwest::Method::POST, "/auth/login").header("user-agent", agent).json(&body);
+        let tokens = client.send(login).await.ok(200);
+        others.push((client.with_token(tokens["access_token"].as_str().unwrap()), tokens["refresh_token"].clone()));
+    }
+    let list = org.owner.get("/auth/sessions").await.ok(200);
+    let agents: Vec<_> = list["data"].as_array().unwrap().iter().map(|s| s["user_agent"].as_str()).collect();
+    assert_eq!(agents, [Some("tablet/3"), Some("phone/2"), Some("laptop/1"), None], "{list:#}");
+    let current: Vec<_> = list["data"].as_array().unwrap().iter().map(|s| s["current"].as_bool().unwrap()).collect();
+    assert_eq!(current, [false, false, false, true]);
+    assert_eq!(list["data"][0]["ip"], "127.0.0.1");
+    let page = org.owner.get("/auth/sessions?limit=3").await.ok(200);
+    let rest = format!("/auth/sessions?limit=3&cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(org.owner.get(&rest).await.ok(200)["data"], json!([list["data"][3]]));
+
+    let tablet = format!("/auth/sessions/{}", list["data"][0]["id"].as_str().unwrap());
+    colleague.delete(&tablet).await.problem(404, "not_found");
+    others[2].0.get("/auth/me").await.ok(200);
+    org.owner.delete(&tablet).await.ok(204);
+    others[2].0.get("/auth/me").await.problem(401, "unauthenticated");
+    org.owner.delete(&tablet).await.problem(404, "not_found");
+    others[1].0.get("/auth/me").await.ok(200);
+
+    org.owner.delete("/auth/sessions").await.ok(204);
+    for (other, refresh_token) in &others {
+        other.get("/auth/me").await.problem(401, "unauthenticated");
+        let refresh = client.post("/auth/refresh", json!({"refresh_token": refresh_token})).await;
+        refresh.problem(401, "invalid_refresh_token");
+    }
+    assert_eq!(org.owner.get("/auth/sessions").await.ok(200)["data"].as_array().unwrap().len(), 1);
+    colleague.get("/auth/me").await.ok(200);
+}
+
+async fn before_a_temporary_password_is_changed_three_operations_are_open(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let body = json!({"email": "new@people.example", "full_name": "New Person", "role": "owner"});
+    let invited = org.owner.post("/orgs/me/users/invite", body).await.ok(201);
+    let tokens = client.login("new@people.example", invited["temporary_password"].as_str().unwrap()).await.ok(200);
+    let person = client.with_token(tokens["access_token"].as_str().unwrap());
+    let mut open = Vec::new();
+    for (method, path, _) in super::roles::guarded(&client).await {
+        // Would end what is being tried.
+        if path == "/auth/logout" {
+            open.push(path);
+            continue;
+        }
+        let answer = person.send(person.request(method, &path)).await;
+        if answer.body["code"] != "password_change_required" {
+            open.push(path);
+        }
+    }
+    open.sort_unstable();
+    assert_eq!(open, ["/auth/logout", "/auth/me", "/auth/password"]);
+    person.send(person.request(reqwest::Method::POST, "/auth/logout")).await.ok(204);
 }

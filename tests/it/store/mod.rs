@@ -1,5 +1,6 @@
 //! Every method of the store, on both engines, and against another organization.
 
+mod accounts;
 mod api_keys;
 mod audit_logs;
 mod connecting;

@@ -58,6 +58,29 @@ impl TestDatabase {
         }
     }
 
+    /// The stored hash of a person's password.
+    pub async fn password_hash(&self, email: &str) -> String {
+        const HASH: &str = "SELECT password_hash FROM users WHERE email = $1";
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
+            sqlx::query_scalar(HASH).bind(email).fetch_one(&mut connection).await.expect("a person")
+        } else {
+            sqlx::query_scalar(HASH).bind(email).fetch_one(&mut self.admin().await).await.expect("a person")
+        }
+    }
+
+    pub async fn set_password_hash(&self, email: &str, hash: &str) {
+        const SET: &str = "UPDATE users SET password_hash = $2 WHERE email = $1";
+        let rows = if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
+            sqlx::query(SET).bind(email).bind(hash).execute(&mut connection).await.expect("a person").rows_affected()
+        } else {
+            let mut connection = self.admin().await;
+            sqlx::query(SET).bind(email).bind(hash).execute(&mut connection).await.expect("a person").rows_affected()
+        };
+        assert_eq!(rows, 1);
+    }
+
     fn is_sqlite(&self) -> bool {
         self.config().url.starts_with("sqlite:")
     }
