@@ -8,6 +8,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
+use super::mfa::{self, LoginAnswer};
 use super::problem::{Code, Fault, Problem};
 use super::users::User;
 use crate::authn::{self, Issued, Match, Permission};
@@ -119,6 +120,9 @@ pub struct TokenPair {
     /// The password is temporary: everything but `GET /auth/me`, `POST /auth/logout` and `POST /auth/password` is refused
     /// until it has been changed.
     must_change_password: bool,
+    /// The organization demands a second factor: everything but `GET /auth/me`, `POST /auth/logout`, `POST /auth/password`
+    /// and enrolling one is refused until it is in force.
+    must_enrol_mfa: bool,
 }
 
 impl From<Issued> for TokenPair {
@@ -131,6 +135,7 @@ impl From<Issued> for TokenPair {
             user_id: issued.user_id,
             org_id: issued.org_id,
             must_change_password: issued.must_change_password,
+            must_enrol_mfa: issued.must_enrol_mfa,
         }
     }
 }
@@ -167,21 +172,21 @@ async fn register(
 ///
 /// The answer to an unknown address is the same, and takes as long, as that to a wrong password.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", operation_id = "login", responses(
-    (status = 200, description = "Logged in", body = TokenPair),
+    (status = 200, description = "Logged in, or the second factor is still to come", body = LoginAnswer),
     (status = 401, description = "`invalid_credentials`"),
+    (status = 403, description = "`sso_required`"),
 ))]
 async fn login(
     State(api): State<Api>,
     Client(client): Client,
     Json(body): Json<Login>,
-) -> Result<axum::Json<TokenPair>, Problem> {
+) -> Result<axum::Json<LoginAnswer>, Problem> {
     let account = check_password(&api, &body.email, body.password).await?;
-    api.state.store.record_login(account.user_id, account.scope.org_id()).await?;
-    Ok(axum::Json(api.sessions.open(account.scope, account.user_id, client).await?.into()))
+    Ok(axum::Json(mfa::after_password(&api, &account, client).await?))
 }
 
 /// The active account of `email` when `password` is its password. A hash with old parameters is replaced on the way.
-async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Result<LoginAccount, Problem> {
+pub(super) async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Result<LoginAccount, Problem> {
     let account = api.state.store.find_login(email).await?.filter(|account| account.active);
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let matched = api.passwords.verify(password.clone(), stored).await?;

@@ -12,12 +12,15 @@ mod conform;
 mod docs;
 mod extract;
 mod health;
+mod mfa;
 mod middleware;
 mod organizations;
 mod policies;
 mod problem;
 mod process;
+mod scim;
 mod serve;
+mod sso;
 mod users;
 mod workspaces;
 
@@ -25,8 +28,8 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::authn::{KeyCache, Passwords, Sessions, Tokens};
-use crate::config::Config;
+use crate::authn::{KeyCache, Passwords, Providers, Sealer, Sessions, Tokens};
+use crate::config::{Config, Environment};
 use crate::detect::Engine;
 use crate::domain::{Secret, SharedClock};
 use crate::health::Health;
@@ -58,6 +61,8 @@ struct Api {
     state: AdminState,
     passwords: Passwords,
     sessions: Arc<Sessions>,
+    sealer: Option<Arc<Sealer>>,
+    providers: Option<Arc<Providers>>,
 }
 
 impl Api {
@@ -71,7 +76,20 @@ impl Api {
         let passwords = Passwords::new(auth);
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        Self { state, passwords, sessions }
+        let sealer = Sealer::new(&secret).ok().map(Arc::new);
+        let development = state.config.environment == Environment::Development;
+        let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
+        Self { state, passwords, sessions, sealer, providers }
+    }
+
+    /// What opens the secrets at rest.
+    fn sealer(&self) -> Result<&Sealer, problem::Problem> {
+        self.sealer.as_deref().ok_or_else(|| problem::Problem::internal("the key for secrets at rest cannot be made"))
+    }
+
+    /// The client of sign-on providers.
+    fn providers(&self) -> Result<&Providers, problem::Problem> {
+        self.providers.as_deref().ok_or_else(|| problem::Problem::internal("TLS to sign-on providers cannot be set up"))
     }
 }
 
@@ -90,6 +108,9 @@ pub fn router(state: AdminState) -> axum::Router {
 fn resources() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::skeleton())
         .merge(auth::routes())
+        .merge(mfa::routes())
+        .merge(sso::routes())
+        .merge(scim::routes())
         .merge(organizations::routes())
         .merge(users::routes())
         .merge(workspaces::routes())

@@ -58,6 +58,7 @@ const MIGRATIONS: &[Migration] = migrations![
     2 "0002_sessions",
     3 "0003_audit",
     4 "0004_operations",
+    5 "0005_identity",
 ];
 
 impl Migration {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 20] = [
     "admin_events",
     "api_keys",
     "audit_logs",
@@ -22,8 +22,10 @@ const TABLES: [&str; 18] = [
     "refresh_tokens",
     "reports",
     "saved_filters",
+    "scim_tokens",
     "sentinel_schema_migrations",
     "sessions",
+    "sso_connections",
     "subscriptions",
     "users",
     "workspaces",

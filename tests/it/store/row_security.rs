@@ -61,7 +61,7 @@ mod postgres {
         let mut admin = world.database.admin().await;
         let tables: Vec<(String, String, bool, bool)> =
             sqlx::query_as(TENANT_TABLES).fetch_all(&mut admin).await.unwrap();
-        assert_eq!(tables.len(), 17);
+        assert_eq!(tables.len(), 19);
         for (table, column, enabled, forced) in tables {
             assert!(enabled && forced, "{table}");
             let text = "SELECT COALESCE(qual, ''), COALESCE(with_check, '') FROM pg_policies
@@ -91,6 +91,7 @@ mod postgres {
                 "audit_logs UPDATE",
                 "organizations SELECT",
                 "refresh_tokens SELECT",
+                "scim_tokens SELECT",
                 "sessions SELECT",
                 "users SELECT",
                 "workspaces SELECT",
