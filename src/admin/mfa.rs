@@ -176,7 +176,9 @@ pub struct MfaEnrolment {
     #[schema(example = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")]
     secret: String,
     /// For a QR code.
-    #[schema(example = "otpauth://totp/Sentinel:jane%40acme.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Sentinel")]
+    #[schema(
+        example = "otpauth://totp/Sentinel:jane%40acme.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Sentinel"
+    )]
     otpauth_url: String,
 }
 

@@ -101,7 +101,8 @@ fn cookie(api: &Api, value: &str, seconds: u64) -> Result<HeaderValue, Problem> 
 ))]
 async fn start(State(api): State<Api>, Query(query): Query<StartQuery>) -> Result<Response, Problem> {
     let scope = api.state.store.sign_on_scope(&query.org).await?.ok_or_else(Problem::not_found)?;
-    let connection = api.state.store.read(scope).await?.identity().connection().await?.ok_or_else(Problem::not_found)?;
+    let connection =
+        api.state.store.read(scope).await?.identity().connection().await?.ok_or_else(Problem::not_found)?;
     let begun = api.providers()?.begin(&provider(&api, scope.org_id(), &connection)?).await?;
     let state = Begun {
         slug: query.org,
@@ -156,13 +157,10 @@ async fn callback(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     // Providers add parameters of their own; those that matter are read, the others are not.
-    let query: HashMap<_, _> =
-        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-    let value = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
-    let begun = begun(&api, &headers, value("state"))?;
-    if query.contains_key("error") || !query.contains_key("code") {
-        return Err(failed("the provider refused the log-in"));
-    }
+    let query: HashMap<_, _> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
+    let begun = begun(&api, &headers, query.get("state").map(String::as_str).unwrap_or_default())?;
+    let code = query.get("code").filter(|_| !query.contains_key("error"));
+    let code = code.cloned().ok_or_else(|| failed("the provider refused the log-in"))?;
     let scope = api.state.store.sign_on_scope(&begun.slug).await?.ok_or_else(|| failed("the organization is gone"))?;
     let connection = api.state.store.read(scope).await?.identity().connection().await?;
     let connection = connection.ok_or_else(|| failed("the organization has no provider"))?;
@@ -172,7 +170,6 @@ async fn callback(
     }
     let provider = provider(&api, scope.org_id(), &connection)?;
     let verifier = Secret::new(begun.verifier);
-    let code = value("code").to_owned();
     let identity = api.providers()?.finish(&provider, code, begun.nonce, &verifier).await?;
 
     let mut tx = api.state.store.write(scope).await?;

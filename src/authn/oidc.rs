@@ -1,6 +1,7 @@
 //! Sign-on by an organization's own OpenID Connect provider: authorization code with PKCE, state and nonce.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use openidconnect::core::{
@@ -9,10 +10,11 @@ use openidconnect::core::{
     CoreRevocableToken, CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AccessToken, AdditionalClaims, AuthType, AuthorizationCode, Client, ClaimsVerificationError, ClientId, ClientSecret,
-    CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
-    IdTokenFields, IssuerUrl, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
-    StandardErrorResponse, StandardTokenResponse, TokenResponse as _, UserInfoClaims,
+    AccessToken, AdditionalClaims, AsyncHttpClient, AuthType, AuthorizationCode, ClaimsVerificationError, Client,
+    ClientId, ClientSecret, CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, IdToken, IdTokenClaims, IdTokenFields, IssuerUrl, Nonce, OAuth2TokenResponse as _,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardErrorResponse, StandardTokenResponse,
+    TokenResponse as _, UserInfoClaims,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -50,8 +52,18 @@ struct Extra {
 
 impl AdditionalClaims for Extra {}
 
+type Token = IdToken<Extra, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
+
+type Claims = IdTokenClaims<Extra, CoreGenderClaim>;
+
 type TokenAnswer = StandardTokenResponse<
-    IdTokenFields<Extra, EmptyExtraTokenFields, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>,
+    IdTokenFields<
+        Extra,
+        EmptyExtraTokenFields,
+        CoreGenderClaim,
+        CoreJweContentEncryptionAlgorithm,
+        CoreJwsSigningAlgorithm,
+    >,
     CoreTokenType,
 >;
 
@@ -149,11 +161,48 @@ enum HttpError {
     Http(#[from] reqwest::Error),
 }
 
+/// The client that `openidconnect` asks through: no redirects, bounded answers, and allowed addresses alone.
+#[derive(Clone)]
+struct Http {
+    client: reqwest::Client,
+    development: bool,
+}
+
+impl AsyncHttpClient<'_> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+
+    fn call(&self, request: HttpRequest) -> Self::Future {
+        let http = self.clone();
+        Box::pin(async move { http.answer(request).await })
+    }
+}
+
+impl Http {
+    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let request = reqwest::Request::try_from(request)?;
+        if !may_call(request.url(), self.development) {
+            return Err(HttpError::Forbidden(request.url().origin().ascii_serialization()));
+        }
+        let mut answer = self.client.execute(request).await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > MOST_READ {
+                return Err(HttpError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut response = HttpResponse::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
 /// Talks to providers, and keeps what they say of themselves for a while.
 pub struct Providers {
-    http: reqwest::Client,
+    http: Http,
     clock: SharedClock,
-    development: bool,
     known: Mutex<HashMap<String, (Timestamp, CoreProviderMetadata)>>,
 }
 
@@ -161,14 +210,14 @@ impl Providers {
     /// # Errors
     /// [`OidcError::Provider`] when TLS cannot be set up.
     pub fn new(clock: SharedClock, development: bool) -> Result<Self, OidcError> {
-        let http = reqwest::Client::builder()
+        let client = reqwest::Client::builder()
             // A redirect could lead anywhere; no standard endpoint answers with one.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(HTTP_TIMEOUT)
             .no_proxy()
             .build()
             .map_err(|error| OidcError::Provider(error.to_string()))?;
-        Ok(Self { http, clock, development, known: Mutex::default() })
+        Ok(Self { http: Http { client, development }, clock, known: Mutex::default() })
     }
 
     /// Asks the provider to describe itself.
@@ -192,7 +241,7 @@ impl Providers {
             .add_scope(Scope::new("profile".to_owned()))
             .set_pkce_challenge(challenge)
             .url();
-        if !may_call(&url, self.development) {
+        if !may_call(&url, self.http.development) {
             return Err(OidcError::Provider("its authorization endpoint is not `https`".to_owned()));
         }
         Ok(SignOn {
@@ -214,30 +263,26 @@ impl Providers {
         nonce: String,
         verifier: &Secret<String>,
     ) -> Result<Identity, OidcError> {
-        let answer = |error: &dyn std::fmt::Display| OidcError::Answer(error.to_string());
         let client = self.client(provider, false).await?;
-        let http = |request| self.call(request);
         let tokens = client
             .exchange_code(AuthorizationCode::new(code))
             .map_err(|_| OidcError::Provider("it names no token endpoint".to_owned()))?
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
-            .request_async(&http)
+            .request_async(&self.http)
             .await
             // The error's own text can carry what the provider sent.
             .map_err(|_| OidcError::Answer("the code was not accepted".to_owned()))?;
-        let token = tokens.id_token().ok_or_else(|| answer(&"it has no ID token"))?;
+        let token = tokens.id_token().ok_or_else(|| OidcError::Answer("it has no ID token".to_owned()))?;
         let nonce = Nonce::new(nonce);
-        let now = || self.clock.now().datetime();
-        let verify = |client: &Discovered| {
-            let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS).set_time_fn(now);
-            token.claims(&verifier, &nonce).cloned()
-        };
-        let claims = match verify(&client) {
+        let claims = match self.verified(&client, token, &nonce) {
             // The provider may have new keys.
-            Err(ClaimsVerificationError::SignatureVerification(_)) => verify(&self.client(provider, true).await?),
+            Err(ClaimsVerificationError::SignatureVerification(_)) => {
+                let client = self.client(provider, true).await?;
+                self.verified(&client, token, &nonce)
+            }
             verified => verified,
         };
-        let claims = claims.map_err(|error| answer(&error))?;
+        let claims = claims.map_err(|error| OidcError::Answer(error.to_string()))?;
         let mut identity = Identity {
             subject: claims.subject().to_string(),
             email: claims.email().map(|email| email.to_string()),
@@ -251,6 +296,13 @@ impl Providers {
         Ok(identity)
     }
 
+    /// Signature, issuer, audience, expiry and nonce.
+    fn verified(&self, client: &Discovered, token: &Token, nonce: &Nonce) -> Result<Claims, ClaimsVerificationError> {
+        let now = || self.clock.now().datetime();
+        let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS).set_time_fn(now);
+        token.claims(&verifier, nonce).cloned()
+    }
+
     /// Some providers keep the ID token short and tell the rest at their user-info endpoint.
     async fn ask_for_more(
         &self,
@@ -261,9 +313,8 @@ impl Providers {
     ) -> Result<(), OidcError> {
         let subject = openidconnect::SubjectIdentifier::new(identity.subject.clone());
         let Ok(request) = client.user_info(token, Some(subject)) else { return Ok(()) };
-        let http = |request| self.call(request);
         let info: UserInfoClaims<Extra, CoreGenderClaim> = request
-            .request_async(&http)
+            .request_async(&self.http)
             .await
             .map_err(|_| OidcError::Answer("the user-info endpoint refuses the token".to_owned()))?;
         if identity.email.is_none() {
@@ -300,8 +351,7 @@ impl Providers {
             return Ok(metadata.clone());
         }
         let url = IssuerUrl::new(issuer.to_owned()).map_err(|error| OidcError::Provider(error.to_string()))?;
-        let http = |request| self.call(request);
-        let metadata = CoreProviderMetadata::discover_async(url, &http)
+        let metadata = CoreProviderMetadata::discover_async(url, &self.http)
             .await
             .map_err(|error| OidcError::Provider(error.to_string()))?;
         let mut known = self.known.lock();
@@ -312,25 +362,6 @@ impl Providers {
             known.insert(issuer.to_owned(), (now, metadata.clone()));
         }
         Ok(metadata)
-    }
-
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let request = reqwest::Request::try_from(request)?;
-        if !may_call(request.url(), self.development) {
-            return Err(HttpError::Forbidden(request.url().origin().ascii_serialization()));
-        }
-        let mut answer = self.http.execute(request).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            if body.len() + chunk.len() > MOST_READ {
-                return Err(HttpError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let mut response = HttpResponse::new(body);
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
-        Ok(response)
     }
 }
 

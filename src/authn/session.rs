@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::role::{Authority, Permission, Role};
 use super::token::{RefreshToken, TokenError, Tokens};
 use crate::domain::{OrgId, Secret, SessionId, SharedClock, Timestamp, UserId};
-use crate::store::{LoginMethod, NewSession, RefreshOutcome, ResolvedSession, Store, StoreError, TenantScope, UserRecord};
+use crate::store::{
+    LoginMethod, NewSession, RefreshOutcome, ResolvedSession, Store, StoreError, TenantScope, UserRecord,
+};
 
 /// A person who has logged in, as of this request.
 #[derive(Clone, Debug)]

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_code_is_good_one_step_before_and_after_and_no_longer() {
-        let good: Vec<i64> = (-3..=3).filter(|n| rfc().step_of("050471", at(1_111_111_111 + n * 30)).is_some()).collect();
+        let good: Vec<i64> =
+            (-3..=3).filter(|n| rfc().step_of("050471", at(1_111_111_111 + n * 30)).is_some()).collect();
         assert_eq!(good, [-1, 0, 1]);
         for other in ["", "50471", "0050471", "050472", "05047a"] {
             assert_eq!(rfc().step_of(other, at(1_111_111_111)), None, "{other}");
@@ -168,12 +169,16 @@ mod tests {
     /// RFC 4648, section 10, without its padding.
     #[test]
     fn base32_is_that_of_the_rfc() {
-        let table = [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB")];
+        let table =
+            [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB")];
         for (plain, text) in table {
             assert_eq!(base32(plain.as_bytes()), text);
         }
         let url = rfc().otpauth_url("a b@acme.com");
-        assert!(url.starts_with("otpauth://totp/Sentinel:a%20b%40acme.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&"), "{url}");
+        assert!(
+            url.starts_with("otpauth://totp/Sentinel:a%20b%40acme.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&"),
+            "{url}"
+        );
     }
 
     #[test]

@@ -184,9 +184,8 @@ impl Users<'_> {
             "UPDATE recovery_codes SET used_at = $4
             WHERE org_id = $1 AND user_id = $2 AND code_hash = $3 AND used_at IS NULL"
         );
-        const FORGIVE: TenantSql = tenant_sql!(
-            "UPDATE users SET mfa_failures = 0, mfa_locked_until = NULL WHERE org_id = $1 AND id = $2"
-        );
+        const FORGIVE: TenantSql =
+            tenant_sql!("UPDATE users SET mfa_failures = 0, mfa_locked_until = NULL WHERE org_id = $1 AND id = $2");
         let now = self.tx.now();
         let taken = self.tx.statement(TAKE).bind(id).bind(hash).bind(now).execute().await? == 1;
         if taken {

@@ -15,7 +15,7 @@ use sqlx::types::uuid::Uuid;
 use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
-use crate::domain::{ApiKeyId, AuditId, OrgId, PolicyId, SessionId, Timestamp, UserId, WorkspaceId, RecoveryCodeId};
+use crate::domain::{ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SessionId, Timestamp, UserId, WorkspaceId};
 
 macro_rules! ids {
     ($($id:ident),+) => {$(

@@ -159,7 +159,8 @@ impl<T: DeserializeOwned> FromRequest<Api> for ScimJson<T> {
         })?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| ScimError::invalid("invalidSyntax", format!("the body is not JSON: {error}")))?;
-        let input = serde_json::from_value(value).map_err(|error| ScimError::invalid("invalidValue", error.to_string()))?;
+        let input =
+            serde_json::from_value(value).map_err(|error| ScimError::invalid("invalidValue", error.to_string()))?;
         Ok(Self(input))
     }
 }

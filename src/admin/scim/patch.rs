@@ -54,7 +54,9 @@ impl ScimPatch {
                 (None, _) if removes => return Err(ScimError::invalid("noTarget", "`remove` needs a `path`")),
                 (Some(path), value) => to.set(&path, value)?,
                 (None, Value::Object(values)) => to.set_all("", values)?,
-                (None, _) => return Err(ScimError::invalid("invalidValue", "`value` must be an object without a `path`")),
+                (None, _) => {
+                    return Err(ScimError::invalid("invalidValue", "`value` must be an object without a `path`"));
+                }
             }
         }
         Ok(())
@@ -157,8 +159,12 @@ mod tests {
             {"op": "remove", "path": "externalId"},
             {"op": "replace", "value": {"userName": "doe@acme.com", "name": {"givenName": "Joan"}}},
         ]));
-        let expected =
-            Attributes { user_name: "doe@acme.com".into(), full_name: "Joan Doe".into(), external_id: None, active: true };
+        let expected = Attributes {
+            user_name: "doe@acme.com".into(),
+            full_name: "Joan Doe".into(),
+            external_id: None,
+            active: true,
+        };
         assert_eq!(person.unwrap(), expected);
     }
 

@@ -153,7 +153,8 @@ fn checked(person: Attributes) -> Result<Attributes, ScimError> {
 
 /// `attribute eq "value"`.
 fn read_filter(filter: &str) -> Result<DirectoryFilter, ScimError> {
-    let refused = || ScimError::invalid("invalidFilter", "only `userName eq \"…\"` and `externalId eq \"…\"` are supported");
+    let refused =
+        || ScimError::invalid("invalidFilter", "only `userName eq \"…\"` and `externalId eq \"…\"` are supported");
     let mut words = filter.trim().splitn(3, ' ');
     let (attribute, operator, value) =
         (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -230,8 +231,13 @@ async fn list(
     let (records, total_results) = directory.read().await?.users().directory(&filter, start - 1, count).await?;
     let base = base_url(&api);
     let resources: Vec<_> = records.into_iter().map(|record| ScimUser::of(record, &base)).collect();
-    let page =
-        ScimUsers { schemas: [LIST_SCHEMA], total_results, start_index: start, items_per_page: resources.len(), resources };
+    let page = ScimUsers {
+        schemas: [LIST_SCHEMA],
+        total_results,
+        start_index: start,
+        items_per_page: resources.len(),
+        resources,
+    };
     Ok(Scim(StatusCode::OK, page))
 }
 
@@ -261,7 +267,8 @@ async fn create(
         }
         room => room?,
     }
-    let role = tx.identity().connection().await?.map_or_else(|| "member".to_owned(), |connection| connection.default_role);
+    let role =
+        tx.identity().connection().await?.map_or_else(|| "member".to_owned(), |connection| connection.default_role);
     let user = ProvisionedUser {
         id: UserId::new(),
         email: person.user_name,
@@ -392,7 +399,9 @@ mod tests {
         assert_eq!(email("userName eq \"jane@acme.com\"").as_deref(), Some("jane@acme.com"));
         assert_eq!(email("USERNAME Eq \"a b\\\"c\"").as_deref(), Some("a b\"c"));
         assert_eq!(read_filter("externalId eq \"7\"").unwrap().external_id.as_deref(), Some("7"));
-        for refused in ["", "userName", "userName eq jane", "userName co \"j\"", "title eq \"x\"", "userName eq \"a\" or id pr"] {
+        for refused in
+            ["", "userName", "userName eq jane", "userName co \"j\"", "title eq \"x\"", "userName eq \"a\" or id pr"]
+        {
             assert!(read_filter(refused).is_err(), "{refused}");
         }
     }

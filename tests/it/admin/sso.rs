@@ -228,11 +228,8 @@ async fn an_answer_belongs_to_the_browser_that_asked(database: TestDatabase) {
         let query = path.split_once('?').unwrap().1;
         query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}="))).unwrap().to_owned()
     };
-    let swapped = format!(
-        "/auth/sso/callback?code={}&state={}",
-        parameter(&theirs.path, "code"),
-        parameter(&mine.path, "state")
-    );
+    let swapped =
+        format!("/auth/sso/callback?code={}&state={}", parameter(&theirs.path, "code"), parameter(&mine.path, "state"));
     finish(&client, &Returning { path: swapped, cookie: mine.cookie.clone() }).await.problem(401, "sso_failed");
     let stranger = format!("{}&iss=https://evil.example", mine.path);
     finish(&client, &Returning { path: stranger, cookie: mine.cookie.clone() }).await.problem(401, "sso_failed");
