@@ -24,7 +24,7 @@ venv() {
   echo "$wanted" > "$folder/installed"
 }
 mkdir -p .venv
-venv current 'openai>=3' 'anthropic>=2' trustme
+venv current 'openai>=3' 'anthropic>=2' trustme oidc-provider-mock
 venv older 'openai==1.109.1' 'anthropic==0.60.0'
 export TEST_PYTHON="$PWD/.venv/current/bin/python"
 export TEST_PYTHON_OLDER="$PWD/.venv/older/bin/python"

@@ -8,12 +8,13 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
+use super::mfa::{self, LoginAnswer};
 use super::problem::{Code, Fault, Problem};
 use super::users::User;
 use crate::authn::{self, ClientInfo, Issued, Match, PasswordError, Permission, ThrottleError};
 use crate::config::Registration;
 use crate::domain::{OrgId, Secret, UserId};
-use crate::store::{LoginAccount, NewOrganization, StoreError, TenantScope};
+use crate::store::{LoginAccount, LoginMethod, NewOrganization, StoreError, TenantScope};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -101,6 +102,9 @@ pub struct TokenPair {
     /// The password is temporary: everything but `GET /auth/me`, `POST /auth/logout` and `POST /auth/password` is refused
     /// until it has been changed.
     must_change_password: bool,
+    /// The organization demands a second factor: everything but `GET /auth/me`, `POST /auth/logout`, `POST /auth/password`
+    /// and enrolling one is refused until it is in force.
+    must_enrol_mfa: bool,
 }
 
 impl From<Issued> for TokenPair {
@@ -113,6 +117,7 @@ impl From<Issued> for TokenPair {
             user_id: issued.user_id,
             org_id: issued.org_id,
             must_change_password: issued.must_change_password,
+            must_enrol_mfa: issued.must_enrol_mfa,
         }
     }
 }
@@ -141,7 +146,7 @@ async fn register(
         workspace_name: FIRST_WORKSPACE.to_owned(),
     };
     let registered = api.state.store.register(organization).await?;
-    let tokens = start_session(&api, registered.scope, registered.user_id, client).await?;
+    let tokens = start_session(&api, LoginMethod::Password, registered.scope, registered.user_id, client).await?;
     Ok((StatusCode::CREATED, axum::Json(tokens)))
 }
 
@@ -151,31 +156,33 @@ async fn register(
 /// minute for one account from one address, or several from anywhere, the next attempt has to wait; after ten the account is
 /// locked for half an hour. The installation's configuration may say otherwise.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", operation_id = "login", responses(
-    (status = 200, description = "Logged in", body = TokenPair),
+    (status = 200, description = "Logged in, or the second factor is still to come", body = LoginAnswer),
     (status = 401, description = "`invalid_credentials`"),
     (status = 429, description = "`login_throttled`; see `Retry-After`, `RateLimit` and `RateLimit-Policy`", headers(
         ("Retry-After" = u64, description = "Seconds until the next attempt"),
     )),
+    (status = 403, description = "`sso_required`"),
     (status = 503, description = "`overloaded`, or the database is away; see `Retry-After`"),
 ))]
 async fn login(
     State(api): State<Api>,
     Client(client): Client,
     Json(body): Json<Login>,
-) -> Result<axum::Json<TokenPair>, Problem> {
+) -> Result<axum::Json<LoginAnswer>, Problem> {
     let account = check_password(&api, &client, &body.email, body.password).await?;
-    Ok(axum::Json(start_session(&api, account.scope, account.user_id, client).await?))
+    Ok(axum::Json(mfa::after_password(&api, &account, client).await?))
 }
 
 /// Opens a session for a person who has proved who they are, by whatever means, and remembers that they logged in.
 pub(super) async fn start_session(
     api: &Api,
+    method: LoginMethod,
     scope: TenantScope,
     user: UserId,
     client: ClientInfo,
 ) -> Result<TokenPair, Problem> {
     api.state.store.record_login(user, scope.org_id()).await?;
-    Ok(api.sessions.open(scope, user, client).await?.into())
+    Ok(api.sessions.open(method, scope, user, client).await?.into())
 }
 
 /// The active account of `email` when `password` is its password. Guesses are counted and slowed down. A hash that is

@@ -31,7 +31,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("auth", "Accounts and sessions of people."),
     ("organization", "The caller's own organization."),
     ("users", "Its people, their roles and permissions."),
@@ -40,6 +40,7 @@ const TAGS: [(&str, &str); 9] = [
     ("policies", "What is blocked, redacted and flagged."),
     ("audit", "What happened."),
     ("process", "Scanning a text without sending it anywhere."),
+    ("scim", "People provisioned by the organization's directory (SCIM 2.0)."),
     ("operations", "Health, metrics and this documentation."),
 ];
 
@@ -68,7 +69,12 @@ pub(super) fn skeleton() -> OpenApi {
         "X-API-Key",
         "An application's key; `X-Sentinel-Key` and `Authorization: Bearer` work as well",
     );
+    let scim = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A directory's token, of `POST /orgs/me/scim-token`"))
+        .build();
     let components = ComponentsBuilder::new()
+        .security_scheme("scim", SecurityScheme::Http(scim))
         .security_scheme("session", SecurityScheme::Http(session))
         .security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)))
         .schema_from::<ProblemDetails>()
@@ -292,6 +298,8 @@ mod tests {
         assert_eq!(
             open,
             [
+                "GET /auth/sso/callback",
+                "GET /auth/sso/start",
                 "GET /health",
                 "GET /metrics",
                 "GET /openapi.json",
@@ -299,6 +307,7 @@ mod tests {
                 "POST /auth/login",
                 "POST /auth/password/forgot",
                 "POST /auth/password/reset",
+                "POST /auth/mfa/verify",
                 "POST /auth/refresh",
                 "POST /auth/register"
             ]

@@ -12,6 +12,7 @@ mod conform;
 mod docs;
 mod extract;
 mod health;
+mod mfa;
 mod middleware;
 mod organizations;
 mod passwords;
@@ -19,8 +20,10 @@ mod policies;
 mod problem;
 mod process;
 mod reset_page;
+mod scim;
 mod serve;
 mod sessions;
+mod sso;
 mod users;
 mod workspaces;
 
@@ -28,8 +31,8 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::authn::{KeyCache, LoginThrottle, Passwords, Sessions, Tokens};
-use crate::config::Config;
+use crate::authn::{KeyCache, LoginThrottle, Passwords, Providers, Sealer, Sessions, Tokens};
+use crate::config::{Config, Environment};
 use crate::detect::Engine;
 use crate::domain::{Secret, SharedClock};
 use crate::health::Health;
@@ -64,6 +67,8 @@ struct Api {
     passwords: Passwords,
     throttle: Arc<LoginThrottle>,
     sessions: Arc<Sessions>,
+    sealer: Option<Arc<Sealer>>,
+    providers: Option<Arc<Providers>>,
 }
 
 impl Api {
@@ -79,7 +84,20 @@ impl Api {
         let throttle = Arc::new(LoginThrottle::new(auth, state.store.clone(), state.clock.clone()));
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        Self { state, passwords, throttle, sessions }
+        let sealer = Sealer::new(&secret).ok().map(Arc::new);
+        let development = state.config.environment == Environment::Development;
+        let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
+        Self { state, passwords, throttle, sessions, sealer, providers }
+    }
+
+    /// What opens the secrets at rest.
+    fn sealer(&self) -> Result<&Sealer, problem::Problem> {
+        self.sealer.as_deref().ok_or_else(|| problem::Problem::internal("the key for secrets at rest cannot be made"))
+    }
+
+    /// The client of sign-on providers.
+    fn providers(&self) -> Result<&Providers, problem::Problem> {
+        self.providers.as_deref().ok_or_else(|| problem::Problem::internal("TLS to sign-on providers cannot be set up"))
     }
 }
 
@@ -100,6 +118,9 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(auth::routes())
         .merge(passwords::routes())
         .merge(sessions::routes())
+        .merge(mfa::routes())
+        .merge(sso::routes())
+        .merge(scim::routes())
         .merge(organizations::routes())
         .merge(users::routes())
         .merge(workspaces::routes())

@@ -3,18 +3,24 @@
 mod key;
 mod key_cache;
 mod key_usage;
+mod oidc;
 mod password;
 mod presented;
 mod role;
+mod seal;
 mod session;
 mod throttle;
 mod token;
+mod totp;
 
 pub use key::{ApiKeySecret, KEY_PREFIXES, MalformedKey};
 pub use key_cache::{AuthError, Caller, KeyCache, KeyScope};
+pub use oidc::{Identity, OidcError, Provider, Providers, SignOn, issuer_fault};
 pub use password::{MAX_LENGTH, MIN_LENGTH, Match, PasswordError, Passwords, temporary_password, weakness};
 pub use presented::presented;
 pub use role::{Authority, GrantError, Permission, Role, UnknownName};
+pub use seal::{SealError, Sealer};
 pub use session::{ClientInfo, Issued, Session, SessionError, Sessions, authority_of};
 pub use throttle::{Attempt, LoginThrottle, ThrottleError, Throttled};
 pub use token::{Claims, RefreshToken, TokenError, Tokens};
+pub use totp::{RecoveryCodes, TotpSecret};

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::role::{Authority, Permission, Role};
 use super::token::{RefreshToken, TokenError, Tokens};
 use crate::domain::{OrgId, Secret, SessionId, SharedClock, Timestamp, UserId};
-use crate::store::{NewSession, RefreshOutcome, Store, StoreError, TenantScope, UserRecord};
+use crate::store::{
+    LoginMethod, NewSession, RefreshOutcome, ResolvedSession, Store, StoreError, TenantScope, UserRecord,
+};
 
 /// A person who has logged in, as of this request.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub struct Session {
     pub scope: TenantScope,
     pub user: UserRecord,
     pub authority: Authority,
+    /// The person must enrol a second factor before anything else.
+    pub mfa_missing: bool,
 }
 
 /// What a client is given to act for a person.
@@ -27,6 +31,8 @@ pub struct Issued {
     pub org_id: OrgId,
     /// The person must set a new password before anything else.
     pub must_change_password: bool,
+    /// The person must enrol a second factor before anything else.
+    pub must_enrol_mfa: bool,
 }
 
 /// Where a log-in comes from, for the person's own list of sessions.
@@ -71,13 +77,20 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn open(&self, scope: TenantScope, user: UserId, client: ClientInfo) -> Result<Issued, SessionError> {
+    pub async fn open(
+        &self,
+        method: LoginMethod,
+        scope: TenantScope,
+        user: UserId,
+        client: ClientInfo,
+    ) -> Result<Issued, SessionError> {
         let now = self.clock.now();
         let refresh_token = RefreshToken::generate();
         let id = SessionId::new();
         let session = NewSession {
             id,
             user_id: user,
+            method,
             refresh_hash: refresh_token.hash(),
             expires_at: now.plus(self.refresh_ttl),
             user_agent: client.user_agent,
@@ -137,13 +150,15 @@ impl Sessions {
             user_id: user,
             org_id,
             must_change_password: session.user.must_change_password,
+            must_enrol_mfa: session.mfa_missing,
         })
     }
 
     async fn resolve(&self, id: SessionId, user: UserId) -> Result<Session, SessionError> {
-        let (scope, user) = self.store.resolve_session(id, user).await?.ok_or(SessionError::Ended)?;
+        let ResolvedSession { scope, user, mfa_missing } =
+            self.store.resolve_session(id, user).await?.ok_or(SessionError::Ended)?;
         let authority = authority_of(&user)?;
-        Ok(Session { id, scope, user, authority })
+        Ok(Session { id, scope, user, authority, mfa_missing })
     }
 }
 

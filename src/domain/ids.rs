@@ -68,6 +68,8 @@ id! {
     PolicyId,
     /// A person's login session (a family of refresh tokens).
     SessionId,
+    /// A code that replaces a second factor once.
+    RecoveryCodeId,
     /// One line of the audit trail of requests; the same UUID as the request's [`RequestId`].
     AuditId,
     /// One line of the audit trail of the admin face.

@@ -11,7 +11,9 @@ mod verdict;
 pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source};
 pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity};
-pub use ids::{AdminEventId, ApiKeyId, AuditId, MailId, OrgId, PolicyId, RequestId, SessionId, UserId, WorkspaceId};
+pub use ids::{
+    AdminEventId, ApiKeyId, AuditId, MailId, OrgId, PolicyId, RecoveryCodeId, RequestId, SessionId, UserId, WorkspaceId,
+};
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};

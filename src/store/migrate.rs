@@ -59,6 +59,7 @@ const MIGRATIONS: &[Migration] = migrations![
     3 "0003_audit",
     4 "0004_operations",
     5 "0005_accounts",
+    6 "0006_identity",
 ];
 
 impl Migration {

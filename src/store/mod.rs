@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod feed;
 mod login_lockouts;
+mod identity;
 pub mod migrate;
 mod organizations;
 mod page;
@@ -39,12 +40,16 @@ pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
 pub use login_lockouts::AccountHash;
+pub use identity::{
+    DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
+    ScimTokenRecord, SsoConnection,
+};
 pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
-pub use sessions::{NewSession, RefreshOutcome, SessionRecord, TokenHash};
-pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey};
+pub use sessions::{LoginMethod, NewSession, RefreshOutcome, SessionRecord, TokenHash};
+pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey, ResolvedSession};
 pub use users::{NewUser, UserPatch, UserRecord, Users};
 pub use workspaces::{NewWorkspace, WorkspacePatch, WorkspaceRecord, Workspaces};
 
@@ -164,6 +169,10 @@ impl TenantTx {
 
     pub fn policies(&mut self) -> Policies<'_> {
         Policies { tx: self }
+    }
+
+    pub fn identity(&mut self) -> Identity<'_> {
+        Identity { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

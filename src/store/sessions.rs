@@ -12,10 +12,29 @@ use crate::domain::{OrgId, SessionId, Timestamp, UserId};
 /// SHA-256 of a refresh token.
 pub type TokenHash = [u8; 32];
 
+/// How a person proved who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoginMethod {
+    #[default]
+    Password,
+    /// By the organization's own provider, whose second factor counts.
+    Sso,
+}
+
+impl LoginMethod {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Sso => "sso",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub id: SessionId,
     pub user_id: UserId,
+    pub method: LoginMethod,
     pub refresh_hash: TokenHash,
     pub expires_at: Timestamp,
     pub user_agent: Option<String>,
@@ -64,8 +83,8 @@ impl Store {
     /// [`StoreError::Missing`]`("user_id")` when the organization has no such person.
     pub async fn open_session(&self, scope: TenantScope, session: NewSession) -> Result<SessionRecord, StoreError> {
         const OPEN: TenantSql = tenant_sql!(
-            "INSERT INTO sessions (org_id, id, user_id, expires_at, user_agent, ip, last_used_at, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+            "INSERT INTO sessions (org_id, id, user_id, expires_at, user_agent, ip, last_used_at, created_at, method)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
             RETURNING id, user_id, expires_at, revoked_at, user_agent, ip, last_used_at, created_at"
         );
         let mut tx = self.write(scope).await?;
@@ -78,6 +97,7 @@ impl Store {
             .bind(session.user_agent)
             .bind(session.ip)
             .bind(now)
+            .bind(session.method.as_str())
             .one()
             .await
             .map_err(missing("user_id"))?;

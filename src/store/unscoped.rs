@@ -6,6 +6,7 @@ use sqlx::types::Json;
 
 use super::engine::{Mode, Tx};
 use super::error::taken;
+use super::identity::requires_mfa;
 use super::statement::{TenantSql, tenant_sql};
 use super::users::{email_key, user_columns};
 use super::values::OptionalCount;
@@ -41,6 +42,23 @@ pub struct LoginAccount {
     pub password_hash: Secret<String>,
     pub active: bool,
     pub must_change_password: bool,
+}
+
+/// A live session with its person.
+#[derive(Clone, Debug)]
+pub struct ResolvedSession {
+    pub scope: TenantScope,
+    pub user: UserRecord,
+    /// The organization demands a second factor, and neither Sentinel nor a provider has asked this person for one.
+    pub mfa_missing: bool,
+}
+
+#[derive(sqlx::FromRow)]
+struct SessionRow {
+    #[sqlx(flatten)]
+    user: UserRecord,
+    org_settings: Json<serde_json::Value>,
+    method: String,
 }
 
 /// The policy that a workspace is under.
@@ -167,9 +185,9 @@ impl Store {
         &self,
         session: SessionId,
         user: UserId,
-    ) -> Result<Option<(TenantScope, UserRecord)>, StoreError> {
+    ) -> Result<Option<ResolvedSession>, StoreError> {
         const RESOLVE: &str = concat!(
-            "SELECT ",
+            "SELECT o.settings AS org_settings, s.method, ",
             user_columns!("u."),
             " FROM sessions s
             JOIN users u ON u.org_id = s.org_id AND u.id = s.user_id
@@ -185,9 +203,13 @@ impl Store {
         );
         let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
         let now = self.inner.clock.now();
-        let person: Option<UserRecord> = tx.statement(RESOLVE).bind(session).bind(user).bind(now).optional().await?;
+        let row: Option<SessionRow> = tx.statement(RESOLVE).bind(session).bind(user).bind(now).optional().await?;
         tx.commit().await?;
-        Ok(person.map(|person| (TenantScope { org: person.org_id }, person)))
+        Ok(row.map(|SessionRow { user, org_settings, method }| ResolvedSession {
+            scope: TenantScope { org: user.org_id },
+            mfa_missing: !user.mfa_enabled && method == "password" && requires_mfa(&org_settings.0),
+            user,
+        }))
     }
 
     /// Makes an organization, its owner and its first workspace.

@@ -15,7 +15,7 @@ use crate::store::{Store, TenantTx};
 pub trait Requires: Send + Sync + 'static {
     /// None: being logged in is enough.
     const PERMISSION: Option<Permission>;
-    /// Allowed before a temporary password has been changed.
+    /// Allowed before a temporary password has been changed, and before a second factor that is demanded has been enrolled.
     const BEFORE_PASSWORD_CHANGE: bool = false;
 }
 
@@ -88,6 +88,10 @@ impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
         if session.user.must_change_password && !P::BEFORE_PASSWORD_CHANGE {
             let detail = "set a new password with `POST /auth/password` first";
             return Err(Problem::new(Code::PasswordChangeRequired, detail));
+        }
+        if session.mfa_missing && !P::BEFORE_PASSWORD_CHANGE {
+            let detail = "the organization demands a second factor: enrol one with `POST /auth/mfa/enrol` first";
+            return Err(Problem::new(Code::MfaEnrolmentRequired, detail));
         }
         match P::PERMISSION {
             Some(permission) if !session.authority.has(permission) => Err(Problem::forbidden(permission)),

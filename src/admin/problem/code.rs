@@ -52,12 +52,22 @@ codes! {
     InvalidCredentials = 401 "invalid_credentials", "Invalid credentials";
     /// The refresh token is unknown, expired, or was used before. Log in again.
     InvalidRefreshToken = 401 "invalid_refresh_token", "Invalid refresh token";
+    /// The code of the second factor is wrong, was used before, or has passed.
+    InvalidMfaCode = 401 "invalid_mfa_code", "Invalid code";
+    /// The token of a half-done log-in is not valid or has expired. Log in again.
+    InvalidMfaToken = 401 "invalid_mfa_token", "Invalid MFA token";
+    /// The log-in at the organization's own provider did not lead to an account here.
+    SsoFailed = 401 "sso_failed", "Sign-on failed";
     /// The request carries no valid API key.
     InvalidApiKey = 401 "invalid_api_key", "Invalid API key";
     /// The person or key lacks the permission that the operation needs.
     PermissionDenied = 403 "permission_denied", "Permission denied";
     /// The person logged in with a temporary password and must set a new one by `POST /auth/password` first.
     PasswordChangeRequired = 403 "password_change_required", "Password change required";
+    /// The organization demands a second factor: enrol one by `POST /auth/mfa/enrol` first.
+    MfaEnrolmentRequired = 403 "mfa_enrolment_required", "Second factor required";
+    /// The organization lets people log in through its own provider only.
+    SsoRequired = 403 "sso_required", "Sign-on required";
     /// This installation lets nobody register; its operator creates organizations.
     RegistrationClosed = 403 "registration_closed", "Registration is closed";
     /// Nobody can give a role or permission beyond their own, or change a person who stands above them.
@@ -84,8 +94,12 @@ codes! {
     RateLimitExceeded = 429 "rate_limit_exceeded", "Rate limit exceeded";
     /// Too many attempts to log in failed, for this account or from this address; `Retry-After` says when to come back.
     LoginThrottled = 429 "login_throttled", "Too many attempts to log in";
+    /// Too many wrong codes of the second factor; `Retry-After` says when one is looked at again.
+    MfaLocked = 429 "mfa_locked", "Second factor locked";
     /// Sentinel failed. The log has the cause under the same `request_id`.
     Internal = 500 "internal_error", "Internal error";
+    /// The organization's sign-on provider cannot be reached, or describes itself wrongly.
+    SsoProviderUnavailable = 502 "sso_provider_unavailable", "Sign-on provider unavailable";
     /// More people log in at the moment than passwords can be checked; `Retry-After` says when to come back.
     Overloaded = 503 "overloaded", "Overloaded";
     /// The database cannot be reached at the moment.

@@ -147,7 +147,8 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, seconds: u64) -> Self {
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
         self.with_header(header::RETRY_AFTER, seconds.into())
     }
 
@@ -210,7 +211,10 @@ fn whole_seconds(duration: std::time::Duration) -> u64 {
 }
 
 fn is_json(response: &Response) -> bool {
-    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+        // SCIM has its own form of errors.
+        [&b"application/json"[..], b"application/scim+json"].iter().any(|json| kind.as_bytes().starts_with(json))
+    })
 }
 
 impl IntoResponse for Problem {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sentinel::domain::{SessionId, UserId};
-use sentinel::store::{NewSession, RefreshOutcome, StoreError};
+use sentinel::store::{LoginMethod, NewSession, RefreshOutcome, StoreError};
 
 use super::{DAY, START, World, assert_refused, new_user, on_both_engines};
 
@@ -9,6 +9,7 @@ use super::{DAY, START, World, assert_refused, new_user, on_both_engines};
 async fn open(world: &World, seed: u8) -> SessionId {
     let session = NewSession {
         id: SessionId::new(),
+        method: LoginMethod::Password,
         user_id: world.acme.user_id,
         refresh_hash: [seed; 32],
         expires_at: START.plus(DAY),
@@ -33,7 +34,8 @@ async fn is_live(world: &World, session: SessionId) -> bool {
 on_both_engines! {
     async fn a_live_session_resolves_to_its_person(world: World) {
         let session = open(&world, 1).await;
-        let (scope, user) = world.store.resolve_session(session, world.acme.user_id).await.unwrap().unwrap();
+        let resolved = world.store.resolve_session(session, world.acme.user_id).await.unwrap().unwrap();
+        let (scope, user) = (resolved.scope, resolved.user);
         assert_eq!(scope, world.acme.scope);
         assert_eq!((user.id, user.email.as_str(), user.role.as_str()), (world.acme.user_id, "founder@acme.com", "owner"));
         let of_another = world.store.resolve_session(session, world.other.user_id).await.unwrap();
@@ -46,6 +48,7 @@ on_both_engines! {
         for user_id in [world.other.user_id, UserId::new()] {
             let session = NewSession {
                 id: SessionId::new(),
+                method: LoginMethod::Password,
                 user_id,
                 refresh_hash: [1; 32],
                 expires_at: START,

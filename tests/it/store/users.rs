@@ -1,5 +1,5 @@
 use sentinel::domain::{SessionId, UserId};
-use sentinel::store::{NewSession, NewUser, StoreError, UserPatch};
+use sentinel::store::{LoginMethod, NewSession, NewUser, StoreError, UserPatch};
 
 use super::{DAY, START, World, all_pages, assert_refused, new_user, on_both_engines};
 
@@ -13,6 +13,7 @@ async fn insert(world: &World, user: NewUser) -> UserId {
 async fn sign_in(world: &World, user_id: UserId, seed: u8) -> SessionId {
     let session = NewSession {
         id: SessionId::new(),
+        method: LoginMethod::Password,
         user_id,
         refresh_hash: [seed; 32],
         expires_at: START.plus(DAY),

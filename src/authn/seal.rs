@@ -1,0 +1,110 @@
+//! Secrets at rest, and tokens that only this installation can read: AES-256-GCM under keys derived from its secret.
+//!
+//! Sealed bytes are a format byte, the id of the key, the nonce, the ciphertext and its tag. What the bytes are for, and
+//! whose they are, is authenticated with them: they open nowhere else.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf;
+
+use crate::domain::Secret;
+
+const FORMAT: u8 = 1;
+const KEY_ID: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    #[error("the secret was sealed under another key")]
+    OtherKey,
+    #[error("the sealed bytes are damaged, or belong elsewhere")]
+    Damaged,
+    #[error("the key cannot be made or used")]
+    Key,
+}
+
+/// Seals and opens.
+pub struct Sealer {
+    id: [u8; KEY_ID],
+    key: LessSafeKey,
+}
+
+/// How many bytes a derivation gives.
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl Sealer {
+    /// # Errors
+    /// [`SealError::Key`].
+    pub fn new(secret: &Secret<String>) -> Result<Self, SealError> {
+        let material = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sentinel").extract(secret.expose().as_bytes());
+        let mut id = [0; KEY_ID];
+        let named = material.expand(&[b"seal key id"], Length(KEY_ID)).and_then(|okm| okm.fill(&mut id));
+        let key = material.expand(&[b"seal key"], &AES_256_GCM).map(UnboundKey::from);
+        match (named, key) {
+            (Ok(()), Ok(key)) => Ok(Self { id, key: LessSafeKey::new(key) }),
+            _ => Err(SealError::Key),
+        }
+    }
+
+    /// `context` names what the bytes are for and whose they are.
+    ///
+    /// # Errors
+    /// [`SealError::Key`].
+    pub fn seal(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut body = plain.to_vec();
+        let unique = Nonce::assume_unique_for_key(nonce);
+        self.key
+            .seal_in_place_append_tag(unique, Aad::from(context.as_bytes()), &mut body)
+            .map_err(|_| SealError::Key)?;
+        Ok([&[FORMAT][..], &self.id, &nonce, &body].concat())
+    }
+
+    /// # Errors
+    /// [`SealError::OtherKey`], [`SealError::Damaged`].
+    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
+        let (head, rest) = sealed.split_at_checked(1 + KEY_ID).ok_or(SealError::Damaged)?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::Damaged)?;
+        match head.split_first() {
+            Some((&FORMAT, id)) if id == self.id => {}
+            Some((&FORMAT, _)) => return Err(SealError::OtherKey),
+            _ => return Err(SealError::Damaged),
+        }
+        let mut body = body.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self.key.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body);
+        let length = opened.map_err(|_| SealError::Damaged)?.len();
+        body.truncate(length);
+        Ok(Secret::new(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(secret: &str) -> Sealer {
+        Sealer::new(&Secret::new(secret.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_purpose_and_key_alone() {
+        let mine = sealer("a secret of the tests that is long enough");
+        let sealed = mine.seal("users.mfa_secret:1", b"seed").unwrap();
+        assert!(!sealed.windows(4).any(|part| part == b"seed"));
+        assert_eq!(mine.open("users.mfa_secret:1", &sealed).unwrap().expose(), b"seed");
+        assert_eq!(mine.open("users.mfa_secret:2", &sealed), Err(SealError::Damaged));
+        assert_eq!(sealer("another secret").open("users.mfa_secret:1", &sealed), Err(SealError::OtherKey));
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[at] ^= 1;
+            assert!(mine.open("users.mfa_secret:1", &altered).is_err(), "{at}");
+            assert!(mine.open("users.mfa_secret:1", &sealed[..at]).is_err(), "{at}");
+        }
+        assert_ne!(sealed, mine.seal("users.mfa_secret:1", b"seed").unwrap(), "a nonce is used once");
+    }
+}
