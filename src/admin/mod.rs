@@ -17,6 +17,7 @@ mod organizations;
 mod policies;
 mod problem;
 mod process;
+mod roles;
 mod serve;
 mod users;
 mod workspaces;
@@ -92,6 +93,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(auth::routes())
         .merge(organizations::routes())
         .merge(users::routes())
+        .merge(roles::routes())
         .merge(workspaces::routes())
         .merge(api_keys::routes())
         .merge(policies::routes())
