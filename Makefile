@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test lint bench tools openapi
+.PHONY: run test fuzz-api lint bench tools openapi
 
 # Builds in the dev profile (short build, hot crates optimised) and starts everything on loopback.
 run: tools
@@ -13,6 +13,10 @@ run: tools
 # Brings what the tests need, starts a throwaway PostgreSQL on a unix socket, runs everything, cleans up.
 test: tools
 	tests/run.sh
+
+# schemathesis on the API for ten minutes: five on each engine, with requests of its own choice.
+fuzz-api: tools
+	FUZZ_API_SECONDS=300 tests/run.sh --test it -- --nocapture --test-threads 1 admin::fuzz
 
 lint: tools
 	$(CARGO) fmt --check

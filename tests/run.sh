@@ -26,7 +26,9 @@ venv() {
 mkdir -p .venv
 venv current 'openai>=3' 'anthropic>=2' trustme oidc-provider-mock
 venv older 'openai==1.109.1' 'anthropic==0.60.0'
+venv api 'schemathesis==4.32.5'
 export TEST_PYTHON="$PWD/.venv/current/bin/python"
+export TEST_SCHEMATHESIS="$PWD/.venv/api/bin/schemathesis"
 export TEST_PYTHON_OLDER="$PWD/.venv/older/bin/python"
 
 scratch=$(mktemp -d)

@@ -128,7 +128,7 @@ fn list<'a>(schema: &'a Value, keyword: &str) -> &'a [Value] {
 }
 
 /// A member's name in a JSON pointer (RFC 6901).
-fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

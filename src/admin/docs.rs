@@ -11,9 +11,10 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::ArrayItems;
+use utoipa::openapi::schema::{ArrayItems, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
@@ -136,8 +137,11 @@ fn refer_to_items((name, schema): (&String, &mut RefOr<Schema>)) {
 
 /// Adds the permission to the description, and every error that the operation's parts can cause.
 fn complete(operation: &mut Operation) {
+    operation.parameters.iter_mut().flatten().for_each(take_null_away);
     let (session, permission) = security(operation);
     if let Some(permission) = permission {
+        let needed = ExtensionsBuilder::new().add("x-permission", permission.as_str()).build();
+        operation.extensions.get_or_insert_default().merge(needed);
         let text = operation.description.take().unwrap_or_default();
         operation.description = Some(format!("{text}\n\nRequires the permission `{permission}`.").trim().to_owned());
     }
@@ -177,6 +181,19 @@ fn complete(operation: &mut Operation) {
         {
             let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
             response.content.insert("application/problem+json".into(), RefOr::T(problem));
+        }
+    }
+}
+
+/// `utoipa` writes an optional parameter as one that may be null; what is sent in a header or a query is a text.
+fn take_null_away(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+        && let SchemaType::Array(types) = &mut object.schema_type
+    {
+        types.retain(|kind| *kind != Type::Null);
+        if let [only] = types.as_slice() {
+            object.schema_type = SchemaType::Type(only.clone());
         }
     }
 }
@@ -271,6 +288,7 @@ mod tests {
                 for permission in needed["session"].as_array().into_iter().flatten() {
                     assert!(permissions.contains(&permission.as_str().unwrap()), "{name}: {permission}");
                     assert!(operation["description"].as_str().unwrap().contains("Requires the permission"), "{name}");
+                    assert_eq!(&operation["x-permission"], permission, "{name}");
                 }
             }
             if operation["requestBody"].is_object() {

@@ -20,6 +20,7 @@ mod policies;
 mod problem;
 mod process;
 mod reset_page;
+mod roles;
 mod scim;
 mod serve;
 mod sessions;
@@ -123,6 +124,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(scim::routes())
         .merge(organizations::routes())
         .merge(users::routes())
+        .merge(roles::routes())
         .merge(workspaces::routes())
         .merge(api_keys::routes())
         .merge(policies::routes())

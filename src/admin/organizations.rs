@@ -111,7 +111,7 @@ async fn get(admin: Authorized<ReadOrganization>) -> Result<Tagged<Organization>
 /// `If-Match` is honoured when sent.
 #[utoipa::path(patch, path = "/orgs/me", tag = "organization", operation_id = "updateOrganization",
     security(("session" = ["org:write"])),
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the version to be changed")), responses(
+    params(("If-Match" = Option<String>, Header, pattern = r#"^"[0-9]{1,18}"$"#, description = "The `ETag` of the version to be changed")), responses(
     (status = 200, description = "Changed", body = Organization),
 ))]
 async fn update(

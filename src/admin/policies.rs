@@ -174,7 +174,7 @@ async fn get(admin: Authorized<ReadPolicies>, Path(id): Path<PolicyId>) -> Resul
 /// Makes a new version, in force on the next request; the old one stays readable.
 #[utoipa::path(put, path = "/policies/{id}", tag = "policies", operation_id = "replacePolicy",
     security(("session" = ["policies:write"])),
-    params(("id" = PolicyId, Path), ("If-Match" = String, Header, description = "The `ETag` of the version to be replaced")), responses(
+    params(("id" = PolicyId, Path), ("If-Match" = String, Header, pattern = r#"^"[0-9]{1,18}"$"#, description = "The `ETag` of the version to be replaced")), responses(
     (status = 200, description = "The new version", body = Policy),
     (status = 409, description = "The name is in use"),
 ))]

@@ -20,7 +20,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(process))
 }
 
-impl Input for ProcessRequest {}
+impl Input for ProcessRequest {
+    /// The text is judged and not stored; the audit trail replaces the character in `user_id`.
+    const TAKES_NUL: bool = true;
+}
 
 /// An application whose key is good for `process` and whose rate limit is not used up.
 struct Application(Arc<Caller>);

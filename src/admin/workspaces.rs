@@ -194,7 +194,7 @@ async fn get(admin: Authorized<ReadWorkspaces>, Path(id): Path<WorkspaceId>) -> 
 /// It holds from the next request of its applications on.
 #[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", operation_id = "updateWorkspace",
     security(("session" = ["workspaces:write"])),
-    params(("id" = WorkspaceId, Path), ("If-Match" = String, Header, description = "The `ETag` of the version to be changed")), responses(
+    params(("id" = WorkspaceId, Path), ("If-Match" = String, Header, pattern = r#"^"[0-9]{1,18}"$"#, description = "The `ETag` of the version to be changed")), responses(
     (status = 200, description = "Changed", body = Workspace),
     (status = 409, description = "The name is in use"),
 ))]

@@ -7,11 +7,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 macro_rules! permissions {
-    ($($(#[$doc:meta])+ $variant:ident = $name:literal),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal),+ $(,)?) => {
         /// One thing that a person may do, named `object:verb`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Permission {
-            $($(#[$doc])+ #[serde(rename = $name)] $variant),+
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $variant),+
         }
 
         impl Permission {
@@ -21,6 +21,14 @@ macro_rules! permissions {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),+
+                }
+            }
+
+            /// What it lets a person do, for people.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+)),+
                 }
             }
         }
@@ -154,6 +162,11 @@ impl Role {
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
         self.row().permissions
+    }
+
+    /// The roles that it can give and touch: those that do not stand above it.
+    pub fn gives(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |other| other.rank() <= self.rank())
     }
 
     fn rank(self) -> u8 {

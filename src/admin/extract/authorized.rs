@@ -53,7 +53,7 @@ impl Requires for Myself {
     const BEFORE_PASSWORD_CHANGE: bool = true;
 }
 
-/// Requires a session whose password is not temporary, and nothing else.
+/// Requires a session whose temporary password, if it had one, has been changed.
 pub struct LoggedIn;
 
 impl Requires for LoggedIn {
@@ -82,6 +82,12 @@ impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        Self::authorize(parts, api).await.map_err(|problem| problem.needing(P::PERMISSION))
+    }
+}
+
+impl<P: Requires> Authorized<P> {
+    async fn authorize(parts: &Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)
             .ok_or_else(|| Problem::unauthenticated("an access token is needed: `Authorization: Bearer …`"))?;
         let session = api.sessions.authenticate(token).await?;

@@ -9,13 +9,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::Api;
-use super::super::conform::Contract;
+use super::super::conform::{Contract, escaped};
 use super::super::problem::{Code, Fault, Problem};
+
+/// What is wrong with a text that cannot be stored.
+pub(super) const NUL: &str = "must not contain the character U+0000";
 
 /// A body that an operation takes.
 pub trait Input: DeserializeOwned + utoipa::ToSchema {
     /// Pointers to parts that another compiler judges.
     const OPAQUE: &'static [&'static str] = &[];
+    /// Whether a text may have the character U+0000. PostgreSQL cannot store it: what is stored must not.
+    const TAKES_NUL: bool = false;
 
     /// Faults that a schema cannot tell.
     fn faults(&self) -> Vec<Fault> {
@@ -82,6 +87,9 @@ fn decode<T: Input>(bytes: &[u8]) -> Result<T, Problem> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| Problem::new(Code::MalformedJson, format!("the body is not JSON: {error}")))?;
     let mut faults = Contract::of::<T>().faults(&value, T::OPAQUE);
+    if !T::TAKES_NUL {
+        find_nul(&value, "", &mut faults);
+    }
     match serde_json::from_value::<T>(value) {
         Ok(input) => {
             faults.extend(input.faults());
@@ -89,6 +97,27 @@ fn decode<T: Input>(bytes: &[u8]) -> Result<T, Problem> {
         }
         Err(error) if faults.is_empty() => Err(Problem::validation(vec![Fault::at("", error.to_string())])),
         Err(_) => Err(Problem::validation(faults)),
+    }
+}
+
+/// A fault for every text and every name of a member that has the character U+0000.
+fn find_nul(value: &Value, at: &str, faults: &mut Vec<Fault>) {
+    match value {
+        Value::String(text) if text.contains('\0') => faults.push(Fault::at(at, NUL)),
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                find_nul(item, &format!("{at}/{i}"), faults);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name.contains('\0') {
+                    faults.push(Fault::at(at, NUL));
+                }
+                find_nul(member, &format!("{at}/{}", escaped(name)), faults);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -148,6 +177,16 @@ mod tests {
         for refused in ["[]", "{}", r#"{"name": ""}"#, r#"{"name": "a", "x": 1}"#, r#"{"name": "  "}"#] {
             assert_eq!(code(refused), Code::ValidationFailed, "{refused}");
         }
+    }
+
+    #[test]
+    fn the_character_that_postgresql_cannot_store_is_refused_wherever_it_is() {
+        let mut faults = Vec::new();
+        let value = serde_json::json!({"a": ["x", "\0"], "b/c": {"d": "e\0f"}, "g\0": 1, "h": 2});
+        find_nul(&value, "", &mut faults);
+        let at: Vec<_> = faults.iter().filter_map(|fault| fault.pointer.as_deref()).collect();
+        assert_eq!(at, ["/a/1", "/b~1c/d", ""]);
+        assert_eq!(decode::<Sample>(br#"{"name": "a\u0000"}"#).unwrap_err().code(), Code::ValidationFailed);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use utoipa::openapi::path::Parameter;
 use super::super::Api;
 use super::super::conform::Contract;
 use super::super::problem::{Code, Fault, Problem};
+use super::body::NUL;
 use crate::store::PageRequest;
 
 /// Query parameters: unknown, repeated and unreadable ones are refused (400), all at once.
@@ -37,6 +38,10 @@ fn read_query<T: DeserializeOwned + utoipa::IntoParams>(uri: &Uri) -> Result<T, 
         };
         if values.contains_key(&name) {
             faults.push(Fault::parameter(name, "is given more than once"));
+            continue;
+        }
+        if text.contains('\0') {
+            faults.push(Fault::parameter(name, NUL));
             continue;
         }
         let value = read_value(parameter, &text);
@@ -104,7 +109,9 @@ mod tests {
         let page = read("limit=7&cursor=a%2Bb").unwrap();
         assert_eq!((page.limit, page.cursor.as_deref()), (Some(7), Some("a+b")));
         assert!(read("").unwrap().limit.is_none());
-        for refused in ["limt=7", "limit=0", "limit=201", "limit=x", "limit=1&limit=2", "limit=-1", "limit="] {
+        for refused in
+            ["limt=7", "limit=0", "limit=201", "limit=x", "limit=1&limit=2", "limit=-1", "limit=", "cursor=%00"]
+        {
             assert_eq!(read(refused).unwrap_err().code(), Code::InvalidQuery, "{refused}");
         }
     }

@@ -119,6 +119,21 @@ impl Problem {
         Self::new(Code::PermissionDenied, format!("this needs the permission `{permission}`"))
     }
 
+    /// Names the needed permission in the challenge (RFC 6750 3: `scope`) of an answer that refuses the credential.
+    #[must_use]
+    pub fn needing(self, permission: Option<Permission>) -> Self {
+        let error = match self.0.code {
+            Code::Unauthenticated => "",
+            Code::PermissionDenied => ", error=\"insufficient_scope\"",
+            _ => return self,
+        };
+        let Some(permission) = permission else { return self };
+        match HeaderValue::from_str(&format!("Bearer realm=\"sentinel\"{error}, scope=\"{permission}\"")) {
+            Ok(challenge) => self.with_header(header::WWW_AUTHENTICATE, challenge),
+            Err(_) => self,
+        }
+    }
+
     /// A body with faults, all of them.
     #[must_use]
     pub fn validation(errors: Vec<Fault>) -> Self {
@@ -143,6 +158,7 @@ impl Problem {
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.retain(|(present, _)| *present != name);
         self.0.headers.push((name, value));
         self
     }

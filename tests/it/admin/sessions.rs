@@ -150,7 +150,9 @@ async fn before_a_temporary_password_is_changed_three_operations_are_open(databa
     let tokens = client.login("new@people.example", invited["temporary_password"].as_str().unwrap()).await.ok(200);
     let person = client.with_token(tokens["access_token"].as_str().unwrap());
     let mut open = Vec::new();
-    for (method, path, _) in super::roles::guarded(&client).await {
+    let guarded = |operation: &Operation| matches!(operation.kind, Kind::Own | Kind::Object);
+    for operation in operations(&client).await.0.into_iter().filter(guarded) {
+        let (method, path) = (operation.method, operation.path.replace("{id}", "0193b5d0-a5d1-7c3a-8f2e-4b6c8d0e1f23"));
         // Would end what is being tried.
         if path == "/auth/logout" {
             open.push(path);

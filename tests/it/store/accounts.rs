@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sentinel::domain::{SessionId, UserId};
-use sentinel::store::{NewSession, PageRequest, UserPatch};
+use sentinel::store::{LoginMethod, NewSession, PageRequest, UserPatch};
 
 use super::{DAY, START, World, new_user, on_both_engines};
 
@@ -18,6 +18,7 @@ async fn add_reset(world: &World, user: UserId, seed: u8) -> bool {
 
 async fn open(world: &World, seed: u8, lasts: Duration) -> SessionId {
     let session = NewSession {
+        method: LoginMethod::Password,
         id: SessionId::new(),
         user_id: world.acme.user_id,
         refresh_hash: [seed; 32],

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 22] = [
     "admin_events",
     "api_keys",
     "audit_logs",
@@ -99,7 +99,7 @@ mod on_sqlite {
         let status = migrate::status(&config).await.unwrap();
         assert_eq!(status.iter().filter(|migration| migration.applied_at.is_none()).count(), 1);
         let store = database.store(Arc::new(SystemClock)).await;
-        assert_eq!(store.production_faults().await.unwrap(), ["migration 0005_accounts is not applied"]);
+        assert_eq!(store.production_faults().await.unwrap(), ["migration 0006_identity is not applied"]);
     }
 
     #[tokio::test]

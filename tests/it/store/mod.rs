@@ -9,6 +9,7 @@ mod migrations;
 mod organizations;
 mod policies;
 mod row_security;
+mod row_security_escape;
 mod sessions;
 mod unscoped;
 mod users;

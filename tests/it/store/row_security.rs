@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::{World, new_policy};
 
 /// Every table with rows of tenants, and the column that names the tenant.
-const TENANT_TABLES: &str = "
+pub(super) const TENANT_TABLES: &str = "
     SELECT c.relname::text, a.attname::text, c.relrowsecurity, c.relforcerowsecurity
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace
@@ -16,13 +16,13 @@ const TENANT_TABLES: &str = "
     ORDER BY 1";
 
 /// A connection as the program's: the runtime login in the runtime role.
-async fn runtime(world: &World) -> PgConnection {
+pub(super) async fn runtime(world: &World) -> PgConnection {
     let mut connection = PgConnection::connect(&world.database.config().url).await.unwrap();
     run(&mut connection, "SET ROLE sentinel_runtime").await.unwrap();
     connection
 }
 
-async fn run(connection: &mut PgConnection, text: &str) -> Result<u64, sqlx::Error> {
+pub(super) async fn run(connection: &mut PgConnection, text: &str) -> Result<u64, sqlx::Error> {
     Ok(sqlx::query(AssertSqlSafe(text.to_owned())).execute(connection).await?.rows_affected())
 }
 
