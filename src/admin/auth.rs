@@ -7,8 +7,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
+use super::extract::{Authorized, Client, Input, Json, Myself, Stranger, name_faults};
 use super::problem::{Code, Fault, Problem};
+use super::trail::{Act, Attempt, Who};
 use super::users::User;
 use crate::authn::{self, Issued, Match, Permission};
 use crate::config::Registration;
@@ -146,8 +147,10 @@ impl From<Issued> for TokenPair {
 async fn register(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<Register>,
 ) -> Result<(StatusCode, axum::Json<TokenPair>), Problem> {
+    stranger.attempt.to("organization.create");
     if api.state.config.admin.registration == Registration::Closed {
         return Err(Problem::new(Code::RegistrationClosed, "ask the operator of this installation"));
     }
@@ -158,8 +161,11 @@ async fn register(
         owner_password_hash: api.passwords.hash(body.password).await?,
         workspace_name: FIRST_WORKSPACE.to_owned(),
     };
-    let registered = api.state.store.register(organization).await?;
-    let issued = api.sessions.open(registered.scope, registered.user_id, client).await?;
+    let email = organization.owner_email.clone();
+    let registered = api.state.store.register_by(Some(stranger.origin.clone()), organization).await?;
+    let who = Who::person(registered.user_id, &email, stranger.origin);
+    let event = Act::new("auth.login").on("user", registered.user_id.uuid()).by(who);
+    let issued = api.sessions.open(registered.scope, registered.user_id, client, event).await?;
     Ok((StatusCode::CREATED, axum::Json(issued.into())))
 }
 
@@ -173,21 +179,36 @@ async fn register(
 async fn login(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<Login>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    let account = check_password(&api, &body.email, body.password).await?;
+    stranger.attempt.to("auth.login");
+    let account = check_password(&api, &stranger.attempt, &body.email, body.password).await?;
     api.state.store.record_login(account.user_id, account.scope.org_id()).await?;
-    Ok(axum::Json(api.sessions.open(account.scope, account.user_id, client).await?.into()))
+    let who = Who::person(account.user_id, body.email.trim(), stranger.origin);
+    let event = Act::new("auth.login").on("user", account.user_id.uuid()).by(who);
+    Ok(axum::Json(api.sessions.open(account.scope, account.user_id, client, event).await?.into()))
 }
 
 /// The active account of `email` when `password` is its password. A hash with old parameters is replaced on the way.
-async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Result<LoginAccount, Problem> {
-    let account = api.state.store.find_login(email).await?.filter(|account| account.active);
+/// A refusal is recorded in the organization of the account that was tried.
+async fn check_password(
+    api: &Api,
+    attempt: &Attempt,
+    email: &str,
+    password: Secret<String>,
+) -> Result<LoginAccount, Problem> {
+    let account = api.state.store.find_login(email).await?;
+    if let Some(account) = &account {
+        attempt.by(account.scope, account.user_id, email.trim());
+    }
+    let account = account.filter(|account| account.active);
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let matched = api.passwords.verify(password.clone(), stored).await?;
     let account = account.filter(|_| matched != Match::Wrong).ok_or_else(Problem::invalid_credentials)?;
     if matched == Match::Outdated {
         let hash = api.passwords.hash(password).await?;
+        // The same password under new parameters: no act of anybody.
         let mut tx = api.state.store.write(account.scope).await?;
         tx.users().set_password(account.user_id, &hash, account.must_change_password).await?;
         tx.commit().await?;
@@ -202,7 +223,12 @@ async fn check_password(api: &Api, email: &str, password: Secret<String>) -> Res
     (status = 200, description = "New tokens", body = TokenPair),
     (status = 401, description = "`invalid_refresh_token`"),
 ))]
-async fn refresh(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<axum::Json<TokenPair>, Problem> {
+async fn refresh(
+    State(api): State<Api>,
+    stranger: Stranger,
+    Json(body): Json<Refresh>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    stranger.attempt.to("auth.refresh");
     let issued = api.sessions.refresh(body.refresh_token.expose()).await;
     if matches!(issued, Err(authn::SessionError::Reused)) {
         tracing::warn!("a refresh token was used twice; its session has been ended");
@@ -216,8 +242,10 @@ async fn refresh(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<ax
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", operation_id = "logout", security(("session" = [])), responses(
     (status = 204, description = "Logged out"),
 ))]
-async fn logout(me: Authorized<Myself>, State(api): State<Api>) -> Result<StatusCode, Problem> {
-    api.sessions.close(&me.session).await?;
+async fn logout(me: Authorized<Myself>) -> Result<StatusCode, Problem> {
+    let mut tx = me.write().await?;
+    tx.revoke_session(me.session.id).await?;
+    tx.commit(Act::new("auth.logout").on("session", me.session.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -250,6 +278,7 @@ async fn me(me: Authorized<Myself>) -> axum::Json<Me> {
 async fn change_password(
     me: Authorized<Myself>,
     State(api): State<Api>,
+    stranger: Stranger,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let user = &me.session.user;
@@ -257,14 +286,14 @@ async fn change_password(
         return Err(Problem::validation(vec![Fault::at("/new_password", weakness)]));
     }
     let wrong = |_| Problem::validation(vec![Fault::at("/current_password", "is wrong")]);
-    match check_password(&api, &user.email, body.current_password).await {
+    match check_password(&api, &stranger.attempt, &user.email, body.current_password).await {
         Err(problem) if problem.code() == Code::InvalidCredentials => return Err(wrong(problem)),
         checked => checked?,
     };
     let hash = api.passwords.hash(body.new_password).await?;
     let mut tx = me.write().await?;
     tx.users().set_password(user.id, &hash, false).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("auth.change_password").on("user", user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,11 +8,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::Api;
+use super::extract;
 use super::problem::Problem;
+use super::trail::{self, Attempt};
 use crate::domain::RequestId;
 
 /// On every answer, whatever it is.
@@ -43,12 +46,22 @@ async fn account(State(api): State<Api>, mut request: Request, next: Next) -> Re
     let started = Instant::now();
     let id = RequestId::new();
     request.extensions_mut().insert(id);
+    let attempt = Attempt::default();
+    request.extensions_mut().insert(attempt.clone());
+    let origin = extract::origin(request.headers(), request.extensions());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
 
     let response = next.run(request).await;
+    // Refused applications are in the audit trail of requests.
+    if matches!(response.status().as_u16(), 401 | 403) && !route.ends_with("/process") {
+        let code = response.extensions().get::<Problem>().map(|problem| problem.code().as_str());
+        let tried =
+            json!({ "method": is_common(method.as_str()).then_some(method.as_str()), "route": route, "code": code });
+        trail::refused(&api, &attempt, origin, tried).await;
+    }
     let mut response = Problem::render(response, id, &path);
 
     let status = response.status().as_u16();

@@ -4,12 +4,14 @@
 //! store, and answers. Errors are made in `problem.rs` alone. Handlers are registered once, for routing and for the
 //! OpenAPI document; `docs.rs` adds to the document what is the same for all.
 
+mod admin_events;
 mod answer;
 mod api_keys;
 mod audit_logs;
 mod auth;
 mod conform;
 mod docs;
+mod export;
 mod extract;
 mod health;
 mod middleware;
@@ -18,6 +20,7 @@ mod policies;
 mod problem;
 mod process;
 mod serve;
+mod trail;
 mod users;
 mod workspaces;
 
@@ -58,6 +61,7 @@ struct Api {
     state: AdminState,
     passwords: Passwords,
     sessions: Arc<Sessions>,
+    refusals: Arc<trail::Refusals>,
 }
 
 impl Api {
@@ -71,7 +75,7 @@ impl Api {
         let passwords = Passwords::new(auth);
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        Self { state, passwords, sessions }
+        Self { state, passwords, sessions, refusals: Arc::new(trail::Refusals::new()) }
     }
 }
 
@@ -96,6 +100,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(policies::routes())
         .merge(audit_logs::routes())
+        .merge(admin_events::routes())
         .merge(process::routes())
         .merge(health::routes())
         .merge(docs::routes())

@@ -3,6 +3,7 @@
 //! Two doors lead to tenants' data, [`Store::read`] and [`Store::write`], and both want a [`TenantScope`], which only
 //! the store makes, when it resolves a credential. What is asked without one is in `unscoped.rs`.
 
+mod admin_events;
 mod api_keys;
 mod audit_insert;
 mod audit_logs;
@@ -30,6 +31,9 @@ use crate::domain::{OrgId, SharedClock, Timestamp};
 use engine::{Inner, Mode, Tx};
 use statement::{Statement, TenantSql};
 
+pub use admin_events::{
+    Actor, ActorType, AdminEventFilter, AdminEventRecord, AdminEvents, EventOutcome, NewAdminEvent, Origin,
+};
 pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
@@ -158,6 +162,10 @@ impl TenantTx {
 
     pub fn policies(&mut self) -> Policies<'_> {
         Policies { tx: self }
+    }
+
+    pub fn admin_events(&mut self) -> AdminEvents<'_> {
+        AdminEvents { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

@@ -1,5 +1,6 @@
 //! The admin face from outside, over HTTP.
 
+mod admin_events;
 mod api_keys;
 mod audit_logs;
 mod client;
