@@ -14,11 +14,13 @@ mod docs;
 mod export;
 mod extract;
 mod health;
+mod idempotency;
 mod middleware;
 mod organizations;
 mod policies;
 mod problem;
 mod process;
+mod rates;
 mod serve;
 mod trail;
 mod users;
@@ -62,6 +64,8 @@ struct Api {
     passwords: Passwords,
     sessions: Arc<Sessions>,
     refusals: Arc<trail::Refusals>,
+    rates: Arc<rates::Rates>,
+    seal: Arc<idempotency::Seal>,
 }
 
 impl Api {
@@ -75,7 +79,9 @@ impl Api {
         let passwords = Passwords::new(auth);
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        Self { state, passwords, sessions, refusals: Arc::new(trail::Refusals::new()) }
+        let seal = Arc::new(idempotency::Seal::new(&secret));
+        let rates = Arc::new(rates::Rates::new(&state.config.admin));
+        Self { state, passwords, sessions, refusals: Arc::new(trail::Refusals::new()), rates, seal }
     }
 }
 

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::Api;
 use super::extract::{Input, Json, origin};
 use super::problem::Problem;
+use super::trail::Attempt;
 use crate::authn::{AuthError, Caller, KeyScope, presented};
 use crate::domain::RequestId;
 use crate::process::{ProcessRequest, ProcessResponse};
@@ -49,11 +50,18 @@ impl FromRequest<Api> for Scan {
             Ok(caller) => caller,
             Err(problem) => return Err(refused(None, problem).await),
         };
-        if let Some(per_minute) = caller.rate_limit_per_minute
-            && let Err(too_many) = api.state.limiter.admit(caller.key_id, per_minute, api.state.clock.now())
-        {
-            api.state.metrics.rate_limited.with_label_values(&["key"]).inc();
-            return Err(refused(Some(&caller), too_many.into()).await);
+        if let Some(per_minute) = caller.rate_limit_per_minute {
+            match api.state.limiter.admit(caller.key_id, per_minute, api.state.clock.now()) {
+                Ok(allowance) => {
+                    if let Some(attempt) = request.extensions().get::<Attempt>() {
+                        attempt.allow(Some(allowance));
+                    }
+                }
+                Err(too_many) => {
+                    api.state.metrics.rate_limited.with_label_values(&["key"]).inc();
+                    return Err(refused(Some(&caller), too_many.into()).await);
+                }
+            }
         }
         match Json::<ProcessRequest>::from_request(request, api).await {
             Ok(Json(body)) => Ok(Self { caller, body, request_id, client_ip }),

@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::Api;
 use super::problem::Problem;
+use super::{Api, rates};
 use crate::domain::{Timestamp, UserId};
-use crate::limits::RateLimiter;
+use crate::limits::{Allowance, RateLimiter};
 use crate::store::{Actor, ActorType, EventOutcome, NewAdminEvent, Origin, StoreError, TenantScope, TenantTx};
 
 /// Refused attempts that are recorded in a minute: from one address, and from all.
@@ -191,9 +191,22 @@ struct Known {
     action: Option<&'static str>,
     scope: Option<TenantScope>,
     actor: Actor,
+    allowance: Option<Allowance>,
 }
 
 impl Attempt {
+    /// What is left of a rate limit; the tightest is told.
+    pub fn allow(&self, allowance: Option<Allowance>) {
+        let mut known = self.0.lock();
+        known.allowance = rates::tighter(known.allowance, allowance);
+    }
+
+    /// What is left of the tightest rate limit.
+    #[must_use]
+    pub fn allowance(&self) -> Option<Allowance> {
+        self.0.lock().allowance
+    }
+
     /// By a person whom `scope`'s organization has.
     pub fn by(&self, scope: TenantScope, id: UserId, email: &str) {
         let mut known = self.0.lock();
@@ -241,7 +254,7 @@ pub async fn refused(api: &Api, attempt: &Attempt, origin: Origin, tried: Value)
         api.state.metrics.admin_events_dropped.inc();
         return;
     }
-    let Known { action, scope, actor } = attempt.0.lock().clone();
+    let Known { action, scope, actor, .. } = attempt.0.lock().clone();
     let event = NewAdminEvent {
         actor,
         action: action.unwrap_or("request.authorize").to_owned(),

@@ -11,6 +11,7 @@ mod change;
 mod engine;
 mod error;
 mod feed;
+mod idempotency;
 pub mod migrate;
 mod organizations;
 mod page;
@@ -38,6 +39,7 @@ pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
+pub use idempotency::{Begun, IdempotencyKeys, IdempotentRequest, KeptAnswer};
 pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
 pub use page::{Page, PageRequest};
 pub use policies::{NewPolicy, Policies, PolicyRecord};
@@ -166,6 +168,10 @@ impl TenantTx {
 
     pub fn admin_events(&mut self) -> AdminEvents<'_> {
         AdminEvents { tx: self }
+    }
+
+    pub fn idempotency_keys(&mut self) -> IdempotencyKeys<'_> {
+        IdempotencyKeys { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

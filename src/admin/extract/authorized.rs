@@ -94,6 +94,13 @@ impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
         let session = api.sessions.authenticate(token).await?;
         if let Some(attempt) = parts.extensions.get::<Attempt>() {
             attempt.by(session.scope, session.user.id, &session.user.email);
+            match api.rates.session(session.id, api.state.clock.now()) {
+                Ok(allowance) => attempt.allow(allowance),
+                Err(too_many) => {
+                    api.state.metrics.rate_limited.with_label_values(&["session"]).inc();
+                    return Err(too_many.into());
+                }
+            }
         }
         if session.user.must_change_password && !P::BEFORE_PASSWORD_CHANGE {
             let detail = "set a new password with `POST /auth/password` first";

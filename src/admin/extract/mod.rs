@@ -13,7 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 
 pub use authorized::*;
-pub use body::{Input, Json, name_faults, nullable};
+pub use body::{Input, Json, name_faults, nullable, whole_body};
 pub use query::{PageQuery, Query, page};
 pub use version::{IfMatch, MaybeIfMatch};
 

@@ -276,7 +276,7 @@ impl From<AuthError> for Problem {
 impl From<TooMany> for Problem {
     fn from(TooMany { retry_after }: TooMany) -> Self {
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        Self::new(Code::RateLimitExceeded, format!("the key's limit is used up for {seconds} s")).retry_after(seconds)
+        Self::new(Code::RateLimitExceeded, format!("the limit is used up for {seconds} s")).retry_after(seconds)
     }
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod isolation;
 mod lists;
 mod policies;
+mod quality;
 mod reference_flow;
 mod roles;
 mod sessions;

@@ -91,6 +91,11 @@ impl TestDatabase {
         self.texts(all).await.join("\n")
     }
 
+    /// What is stored of answers to requests with an `Idempotency-Key`.
+    pub async fn kept_answers(&self) -> Vec<String> {
+        self.texts("SELECT CAST(response AS TEXT) FROM idempotency_keys WHERE response IS NOT NULL").await
+    }
+
     async fn texts(&self, text: &'static str) -> Vec<String> {
         if self.is_sqlite() {
             let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
