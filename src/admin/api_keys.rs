@@ -133,7 +133,7 @@ impl Input for ApiKeyCreate {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyUpdate {
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, example = "Production API Key")]
     name: Option<String>,
     #[schema(min_items = 1, max_items = 3)]
     scopes: Option<Vec<Scope>>,
