@@ -28,7 +28,27 @@ impl<T> List<T> {
 
 impl<T: Serialize> IntoResponse for List<T> {
     fn into_response(self) -> Response {
-        axum::Json(self).into_response()
+        let next = self.next_cursor.clone().map(NextCursor);
+        let mut response = axum::Json(self).into_response();
+        if let Some(next) = next {
+            response.extensions_mut().insert(next);
+        }
+        response
+    }
+}
+
+/// Where a list goes on; the middleware makes `Link` of it, which knows the address.
+#[derive(Clone)]
+pub struct NextCursor(String);
+
+impl NextCursor {
+    /// `Link: <…>; rel="next"` (RFC 8288): the address of this page with the next page's cursor.
+    #[must_use]
+    pub fn link(&self, path: &str, query: Option<&str>) -> Option<HeaderValue> {
+        let others =
+            query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+        let others: String = others.map(|pair| format!("{pair}&")).collect();
+        HeaderValue::from_str(&format!("<{path}?{others}cursor={}>; rel=\"next\"", self.0)).ok()
     }
 }
 

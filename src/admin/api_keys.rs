@@ -12,6 +12,7 @@ use super::Api;
 use super::answer::List;
 use super::extract::{Authorized, Input, Json, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable, page};
 use super::problem::{Code, Fault, Problem};
+use super::trail::Act;
 use crate::authn::ApiKeySecret;
 use crate::domain::{ApiKeyId, Timestamp, UserId, WorkspaceId};
 use crate::store::{ApiKeyRecord, NewApiKey};
@@ -132,7 +133,7 @@ impl Input for ApiKeyCreate {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyUpdate {
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, example = "Production API Key")]
     name: Option<String>,
     #[schema(min_items = 1, max_items = 3)]
     scopes: Option<Vec<Scope>>,
@@ -219,13 +220,13 @@ async fn create(
         created_by: Some(admin.session.user.id),
     };
     let mut tx = admin.write().await?;
-    let record = tx.api_keys().insert(key).await?;
-    tx.commit().await?;
+    let record = ApiKey::from(tx.api_keys().insert(key).await?);
+    tx.commit(Act::new("api_key.create").on("api_key", record.id.uuid()).with(&record)).await?;
     Ok(shown_once(record, &secret))
 }
 
-fn shown_once(record: ApiKeyRecord, secret: &ApiKeySecret) -> (StatusCode, axum::Json<ApiKeyCreated>) {
-    (StatusCode::CREATED, axum::Json(ApiKeyCreated { record: record.into(), key: secret.expose().to_owned() }))
+fn shown_once(record: ApiKey, secret: &ApiKeySecret) -> (StatusCode, axum::Json<ApiKeyCreated>) {
+    (StatusCode::CREATED, axum::Json(ApiKeyCreated { record, key: secret.expose().to_owned() }))
 }
 
 /// An API key
@@ -255,10 +256,11 @@ async fn update(
     let name = body.name.map(|name| name.trim().to_owned());
     let scopes = body.scopes.as_deref().map(names);
     let mut tx = admin.write().await?;
+    let old = ApiKey::from(tx.api_keys().find(id).await?.ok_or_else(Problem::not_found)?);
     let record = tx.api_keys().update(id, name, scopes, body.rate_limit_per_minute).await?;
-    let record = record.ok_or_else(Problem::not_found)?;
-    tx.commit().await?;
-    Ok(axum::Json(record.into()))
+    let record = ApiKey::from(record.ok_or_else(Problem::not_found)?);
+    tx.commit(Act::new("api_key.update").on("api_key", id.uuid()).changed(&old, &record)).await?;
+    Ok(axum::Json(record))
 }
 
 /// Revoke an API key
@@ -270,8 +272,8 @@ async fn update(
 ))]
 async fn revoke(admin: Authorized<WriteApiKeys>, Path(id): Path<ApiKeyId>) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
-    tx.api_keys().revoke(id).await?.ok_or_else(Problem::not_found)?;
-    tx.commit().await?;
+    let revoked = ApiKey::from(tx.api_keys().revoke(id).await?.ok_or_else(Problem::not_found)?);
+    tx.commit(Act::new("api_key.revoke").on("api_key", id.uuid()).without(&revoked)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -309,12 +311,12 @@ async fn rotate(
         expires_at: old.expires_at,
         created_by: Some(admin.session.user.id),
     };
-    let record = tx.api_keys().insert(key).await?;
+    let record = ApiKey::from(tx.api_keys().insert(key).await?);
     if grace.is_zero() {
         tx.api_keys().revoke(id).await?;
     } else {
         tx.api_keys().expire_at(id, now.plus(grace)).await?;
     }
-    tx.commit().await?;
+    tx.commit(Act::new("api_key.rotate").on("api_key", id.uuid()).with(&record)).await?;
     Ok(shown_once(record, &secret))
 }

@@ -1,13 +1,18 @@
 //! `/audit-logs`: what the gateway remembers of every request.
 
+use axum::extract::State;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::admin_events::check_span;
 use super::answer::List;
+use super::export::{self, Format};
 use super::extract::{Authorized, Path, Query, ReadAudit, page};
-use super::problem::{Fault, Problem};
+use super::problem::Problem;
+use super::trail::Act;
 use crate::domain::{
     Action, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId, Source,
     Timestamp, WorkspaceId,
@@ -15,7 +20,7 @@ use crate::domain::{
 use crate::store::{AuditFilter, AuditRow};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(export)).routes(routes!(get))
 }
 
 /// One request: what was found and done, never its text.
@@ -121,7 +126,7 @@ impl From<AuditRow> for AuditLog {
 }
 
 /// All given conditions hold.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct AuditQuery {
@@ -161,24 +166,126 @@ struct AuditQuery {
     (status = 200, description = "A page of requests", body = List<AuditLog>),
 ))]
 async fn list(admin: Authorized<ReadAudit>, Query(query): Query<AuditQuery>) -> Result<List<AuditLog>, Problem> {
-    if let (Some(from), Some(to)) = (query.from, query.to)
-        && from >= to
-    {
-        return Err(Problem::query(vec![Fault::parameter("to", "must be later than `from`")]));
-    }
+    check_span(query.from, query.to)?;
     let filter = AuditFilter {
         from: query.from,
         to: query.to,
         workspace_id: query.workspace_id,
         api_key_id: query.api_key_id,
-        user_id: query.user_id,
+        user_id: query.user_id.clone(),
         action: query.action,
         category: query.category,
         min_risk_score: query.min_risk_score,
     };
     let mut tx = admin.read().await?;
-    let page = tx.audit_logs().list(&filter, &page(query.limit, query.cursor)).await?;
+    let page = tx.audit_logs().list(&filter, &page(query.limit, query.cursor.clone())).await?;
+    drop(tx);
+    admin.record(Act::new("audit_log.list").with(&query)).await?;
     Ok(List::new(page, AuditLog::from))
+}
+
+/// All given conditions hold.
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct AuditExport {
+    #[param(inline)]
+    format: Option<Format>,
+    /// Not before.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
+    from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    to: Option<Timestamp>,
+    #[param(value_type = Option<uuid::Uuid>)]
+    workspace_id: Option<WorkspaceId>,
+    #[param(value_type = Option<uuid::Uuid>)]
+    api_key_id: Option<ApiKeyId>,
+    /// The application's own name for its end user.
+    user_id: Option<String>,
+    /// What was done.
+    #[param(inline)]
+    action: Option<Action>,
+    /// With a finding of this kind.
+    #[param(inline)]
+    category: Option<Category>,
+    /// 0 to 100.
+    #[param(minimum = 0, maximum = 100)]
+    min_risk_score: Option<u8>,
+}
+
+/// The columns of a CSV export: all fields of [`AuditLog`].
+const COLUMNS: &[&str] = &[
+    "id",
+    "request_id",
+    "workspace_id",
+    "api_key_id",
+    "occurred_at",
+    "node",
+    "source",
+    "method",
+    "path",
+    "dialect",
+    "upstream",
+    "model",
+    "user_id",
+    "client_ip",
+    "policy_id",
+    "policy_name",
+    "policy_version",
+    "action",
+    "direction",
+    "risk_score",
+    "pii_detected",
+    "injection_detected",
+    "escalated",
+    "categories",
+    "findings",
+    "coverage",
+    "error_code",
+    "outcome",
+    "completed_at",
+    "status",
+    "upstream_status",
+    "duration_us",
+    "overhead_us",
+    "ttfb_us",
+    "response_bytes",
+    "input_tokens",
+    "output_tokens",
+];
+
+/// Export the audit trail of requests
+///
+/// Newest first, as one download of JSON lines or CSV. A download that breaks off is not whole.
+#[utoipa::path(get, path = "/audit-logs/export", tag = "audit", operation_id = "exportAuditLogs",
+    security(("session" = ["audit:read"])), params(AuditExport), responses(
+    (status = 200, description = "The requests", content((String = "application/jsonl"), (String = "text/csv"))),
+))]
+async fn export(
+    admin: Authorized<ReadAudit>,
+    State(api): State<Api>,
+    Query(query): Query<AuditExport>,
+) -> Result<Response, Problem> {
+    check_span(query.from, query.to)?;
+    // Up to now: what happens while the client reads is not part of it.
+    let filter = AuditFilter {
+        from: query.from,
+        to: Some(query.to.unwrap_or_else(|| api.state.clock.now())),
+        workspace_id: query.workspace_id,
+        api_key_id: query.api_key_id,
+        user_id: query.user_id.clone(),
+        action: query.action,
+        category: query.category,
+        min_risk_score: query.min_risk_score,
+    };
+    admin.record(Act::new("audit_log.export").with(&query)).await?;
+    let (store, scope) = (api.state.store, admin.session.scope);
+    let read = move |page| {
+        let (store, filter) = (store.clone(), filter.clone());
+        async move { Ok(store.read(scope).await?.audit_logs().list(&filter, &page).await?) }
+    };
+    export::stream("audit-logs", query.format.unwrap_or_default(), COLUMNS, read, AuditLog::from).await
 }
 
 /// One request of the audit trail
@@ -190,5 +297,6 @@ async fn list(admin: Authorized<ReadAudit>, Query(query): Query<AuditQuery>) -> 
 ))]
 async fn get(admin: Authorized<ReadAudit>, Path(id): Path<AuditId>) -> Result<axum::Json<AuditLog>, Problem> {
     let row = admin.read().await?.audit_logs().find(id).await?.ok_or_else(Problem::not_found)?;
+    admin.record(Act::new("audit_log.read").on("audit_log", id.uuid())).await?;
     Ok(axum::Json(row.into()))
 }

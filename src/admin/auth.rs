@@ -7,9 +7,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Authorized, Client, Input, Json, Myself, name_faults};
+use super::extract::{Authorized, Client, Input, Json, Myself, Stranger, name_faults};
 use super::mfa::{self, LoginAnswer};
 use super::problem::{Code, Fault, Problem};
+use super::trail::{Act, Attempt, Who};
 use super::users::User;
 use crate::authn::{self, ClientInfo, Issued, Match, PasswordError, Permission, ThrottleError};
 use crate::config::Registration;
@@ -133,8 +134,10 @@ impl From<Issued> for TokenPair {
 async fn register(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<Register>,
 ) -> Result<(StatusCode, axum::Json<TokenPair>), Problem> {
+    stranger.attempt.to("organization.create");
     if api.state.config.admin.registration == Registration::Closed {
         return Err(Problem::new(Code::RegistrationClosed, "ask the operator of this installation"));
     }
@@ -145,8 +148,10 @@ async fn register(
         owner_password_hash: api.passwords.hash(body.password).await?,
         workspace_name: FIRST_WORKSPACE.to_owned(),
     };
-    let registered = api.state.store.register(organization).await?;
-    let tokens = start_session(&api, LoginMethod::Password, registered.scope, registered.user_id, client).await?;
+    let email = organization.owner_email.clone();
+    let registered = api.state.store.register_by(Some(stranger.origin.clone()), organization).await?;
+    let who = Who::person(registered.user_id, &email, stranger.origin);
+    let tokens = start_session(&api, LoginMethod::Password, registered.scope, registered.user_id, who, client).await?;
     Ok((StatusCode::CREATED, axum::Json(tokens)))
 }
 
@@ -167,10 +172,13 @@ async fn register(
 async fn login(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<Login>,
 ) -> Result<axum::Json<LoginAnswer>, Problem> {
-    let account = check_password(&api, &client, &body.email, body.password).await?;
-    Ok(axum::Json(mfa::after_password(&api, &account, client).await?))
+    stranger.attempt.to("auth.login");
+    let account = check_password(&api, &stranger.attempt, &client, &body.email, body.password).await?;
+    let who = Who::person(account.user_id, body.email.trim(), stranger.origin);
+    Ok(axum::Json(mfa::after_password(&api, &account, who, client).await?))
 }
 
 /// Opens a session for a person who has proved who they are, by whatever means, and remembers that they logged in.
@@ -179,38 +187,41 @@ pub(super) async fn start_session(
     method: LoginMethod,
     scope: TenantScope,
     user: UserId,
+    who: Who,
     client: ClientInfo,
 ) -> Result<TokenPair, Problem> {
     api.state.store.record_login(user, scope.org_id()).await?;
-    Ok(api.sessions.open(method, scope, user, client).await?.into())
+    let event = Act::new("auth.login").on("user", user.uuid()).by(who);
+    Ok(api.sessions.open(method, scope, user, client, event).await?.into())
 }
 
-/// The active account of `email` when `password` is its password. Guesses are counted and slowed down. A hash that is
-/// weaker than those of today is replaced on the way.
+/// The active account of `email` when `password` is its password. Guesses are counted and slowed down; a refusal is recorded
+/// in the organization of the account that was tried. A hash that is weaker than those of today is replaced on the way.
 pub(super) async fn check_password(
     api: &Api,
+    attempt: &Attempt,
     client: &ClientInfo,
     email: &str,
     password: Secret<String>,
 ) -> Result<LoginAccount, Problem> {
-    let attempt = api.throttle.admit(email, client.ip.as_deref()).await.inspect_err(|error| {
+    let guess = api.throttle.admit(email, client.ip.as_deref()).await.inspect_err(|error| {
         if matches!(error, ThrottleError::Throttled(_)) {
             api.state.metrics.rate_limited.with_label_values(&["login"]).inc();
         }
     })?;
-    let (account, matched) = match compare(api, email, password.clone()).await {
+    let (account, matched) = match compare(api, attempt, email, password.clone()).await {
         Ok(compared) => compared,
         Err(problem) => {
             // Nobody has learned anything.
-            api.throttle.withdraw(&attempt);
+            api.throttle.withdraw(&guess);
             return Err(problem);
         }
     };
     let Some(account) = account.filter(|_| matched != Match::Wrong) else {
-        api.throttle.failed(&attempt).await?;
+        api.throttle.failed(&guess).await?;
         return Err(Problem::invalid_credentials());
     };
-    api.throttle.succeeded(&attempt);
+    api.throttle.succeeded(&guess);
     if matched == Match::Outdated {
         // The log-in does not hang on it.
         if let Err(error) = upgrade_hash(api, &account, password).await {
@@ -221,8 +232,17 @@ pub(super) async fn check_password(
 }
 
 /// Without an active account the password is compared with a hash that is nobody's, which takes as long.
-async fn compare(api: &Api, email: &str, password: Secret<String>) -> Result<(Option<LoginAccount>, Match), Problem> {
-    let account = api.state.store.find_login(email).await?.filter(|account| account.active);
+async fn compare(
+    api: &Api,
+    attempt: &Attempt,
+    email: &str,
+    password: Secret<String>,
+) -> Result<(Option<LoginAccount>, Match), Problem> {
+    let account = api.state.store.find_login(email).await?;
+    if let Some(account) = &account {
+        attempt.by(account.scope, account.user_id, email.trim());
+    }
+    let account = account.filter(|account| account.active);
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let matched = api.passwords.verify(password, stored).await?;
     Ok((account, matched))
@@ -249,7 +269,12 @@ enum UpgradeError {
     (status = 200, description = "New tokens", body = TokenPair),
     (status = 401, description = "`invalid_refresh_token`"),
 ))]
-async fn refresh(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<axum::Json<TokenPair>, Problem> {
+async fn refresh(
+    State(api): State<Api>,
+    stranger: Stranger,
+    Json(body): Json<Refresh>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    stranger.attempt.to("auth.refresh");
     let issued = api.sessions.refresh(body.refresh_token.expose()).await;
     if matches!(issued, Err(authn::SessionError::Reused)) {
         tracing::warn!("a refresh token was used twice; its session has been ended");
@@ -263,8 +288,10 @@ async fn refresh(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<ax
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", operation_id = "logout", security(("session" = [])), responses(
     (status = 204, description = "Logged out"),
 ))]
-async fn logout(me: Authorized<Myself>, State(api): State<Api>) -> Result<StatusCode, Problem> {
-    api.sessions.close(&me.session).await?;
+async fn logout(me: Authorized<Myself>) -> Result<StatusCode, Problem> {
+    let mut tx = me.write().await?;
+    tx.revoke_session(me.session.id).await?;
+    tx.commit(Act::new("auth.logout").on("session", me.session.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::extensions::ExtensionsBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ArrayItems, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
@@ -89,7 +89,15 @@ pub(super) fn skeleton() -> OpenApi {
                 .description(Some(
                     "Administration of a Sentinel installation. Lists are paged by `limit` and `cursor`; errors are \
                      `application/problem+json` (RFC 9457); times are RFC 3339 in UTC; objects with an `ETag` are changed \
-                     with `If-Match`.",
+                     with `If-Match`.\n\n\
+                     Lists name their next page in `Link` too. A POST of a session may carry `Idempotency-Key`: sent \
+                     again within 24 hours with the same body it is answered as before (`Idempotency-Replayed: true`) \
+                     and not done again; answers that are not 2xx are not kept. `RateLimit-Limit`, \
+                     `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell what is left of the tightest limit of \
+                     the address, session or key.\n\n\
+                     Fields, operations and values are added at any time; clients ignore what they do not know. What is \
+                     to go is answered with `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and a `Link` to its successor \
+                     for at least six months, and marked `deprecated` here.",
                 ))
                 .build(),
         )
@@ -104,6 +112,11 @@ pub(super) fn skeleton() -> OpenApi {
 pub fn openapi_json() -> String {
     let mut document = super::resources().into_openapi();
     for item in document.paths.paths.values_mut() {
+        if let Some(post) = &mut item.post
+            && security(post).0
+        {
+            post.parameters.get_or_insert_default().push(idempotency_key().into());
+        }
         operations(item).for_each(complete);
     }
     if let Some(components) = &mut document.components {
@@ -135,6 +148,17 @@ fn refer_to_items((name, schema): (&String, &mut RefOr<Schema>)) {
     }
 }
 
+/// The header that every POST of a session takes.
+fn idempotency_key() -> Parameter {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Makes sending the request again harmless for 24 hours; 1 to 255 characters of your own"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255))))
+        .build()
+}
+
 /// Adds the permission to the description, and every error that the operation's parts can cause.
 fn complete(operation: &mut Operation) {
     operation.parameters.iter_mut().flatten().for_each(take_null_away);
@@ -149,7 +173,10 @@ fn complete(operation: &mut Operation) {
     let any = |place: &ParameterIn| parameters.iter().any(|parameter| parameter.parameter_in == *place);
     let if_match = parameters.iter().find(|parameter| parameter.name == "If-Match");
     let has_body = operation.request_body.is_some();
+    let limited = !matches!(operation.operation_id.as_deref(), Some("getHealth" | "getMetrics"));
     let has_key = operation.security.is_some() && !session;
+
+    let idempotent = parameters.iter().any(|parameter| parameter.name == "Idempotency-Key");
 
     let mut statuses = vec![(500, "Sentinel failed; the log has the cause")];
     let mut add = |when: bool, status: u16, text: &'static str| {
@@ -162,10 +189,15 @@ fn complete(operation: &mut Operation) {
     add(session, 403, "The permission is missing, or a temporary password has to be changed first");
     add(has_key, 403, "The key lacks the scope");
     add(any(&ParameterIn::Path), 404, "There is no such object in this organization");
+    add(idempotent, 400, "A header cannot be read");
+    add(idempotent, 409, "The first request with this `Idempotency-Key` is under way");
     add(if_match.is_some(), 412, "The object has changed since");
     add(has_body, 413, "The body is too large");
     add(has_body, 415, "The body is not `application/json`");
     add(has_body, 422, "The body does not keep the contract; every fault is listed");
+    add(idempotent && !has_body, 422, "The `Idempotency-Key` was used for another request");
+    add(idempotent && !has_body, 413, "The body is too large");
+    add(limited, 429, "Too many requests; see `Retry-After`");
     add(if_match.is_some_and(|tag| tag.required == Required::True), 428, "`If-Match` is missing");
     add(session || has_body, 503, "The database or the guard is away; see `Retry-After`");
 

@@ -12,8 +12,9 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::{TokenPair, check_password, start_session};
-use super::extract::{Authorized, Client, Input, Json, Myself};
+use super::extract::{Authorized, Client, Input, Json, Myself, Stranger};
 use super::problem::{Code, Fault, Problem};
+use super::trail::{Act, Attempt, Who};
 use crate::authn::{ClientInfo, RecoveryCodes, TotpSecret};
 use crate::domain::{Secret, Timestamp, UserId};
 use crate::store::{LoginAccount, LoginMethod, TenantScope, UserRecord};
@@ -69,6 +70,7 @@ struct Pending {
 pub(super) async fn after_password(
     api: &Api,
     account: &LoginAccount,
+    who: Who,
     client: ClientInfo,
 ) -> Result<LoginAnswer, Problem> {
     let mut tx = api.state.store.read(account.scope).await?;
@@ -89,7 +91,7 @@ pub(super) async fn after_password(
             expires_in: TOKEN_TTL.as_secs(),
         }));
     }
-    start_session(api, LoginMethod::Password, account.scope, account.user_id, client).await.map(LoginAnswer::Tokens)
+    start_session(api, LoginMethod::Password, account.scope, account.user_id, who, client).await.map(LoginAnswer::Tokens)
 }
 
 /// Checks a code of the authenticator app or, where they are taken, a recovery code. Each works once; wrong ones are counted
@@ -129,11 +131,12 @@ fn wrong_code() -> Problem {
 /// A person's password once more, before their second factor changes.
 async fn confirm_password(
     api: &Api,
+    attempt: &Attempt,
     client: &ClientInfo,
     user: &UserRecord,
     password: Secret<String>,
 ) -> Result<(), Problem> {
-    match check_password(api, client, &user.email, password).await {
+    match check_password(api, attempt, client, &user.email, password).await {
         Ok(account) if account.user_id == user.id => Ok(()),
         Err(problem) if problem.code() != Code::InvalidCredentials => Err(problem),
         _ => Err(Problem::validation(vec![Fault::at("/password", "is wrong")])),
@@ -207,7 +210,7 @@ async fn enrol(me: Authorized<Myself>, State(api): State<Api>) -> Result<axum::J
     if !tx.users().offer_mfa(user.id, &sealed).await? {
         return Err(Problem::new(Code::Conflict, "a second factor is in force; disable it first"));
     }
-    tx.commit().await?;
+    tx.commit(Act::new("mfa.enrol").on("user", user.id.uuid())).await?;
     Ok(axum::Json(MfaEnrolment { secret: secret.base32(), otpauth_url: secret.otpauth_url(&user.email) }))
 }
 
@@ -239,7 +242,7 @@ async fn confirm(
     }
     tx.users().set_recovery_codes(user.id, &codes.hashes(user.id)).await?;
     tx.users().end_other_sessions(user.id, me.session.id).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("mfa.confirm").on("user", user.id.uuid())).await?;
     Ok(axum::Json(MfaRecoveryCodes { recovery_codes: codes.into_codes() }))
 }
 
@@ -254,6 +257,7 @@ async fn confirm(
 async fn verify(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<MfaVerify>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
     let invalid = || Problem::new(Code::InvalidMfaToken, "the token is not valid or has expired; log in again");
@@ -264,11 +268,14 @@ async fn verify(
         return Err(invalid());
     }
     let (scope, person) = api.state.store.resolve_person(pending.user).await?.ok_or_else(invalid)?;
+    stranger.attempt.to("auth.login");
+    stranger.attempt.by(scope, person.id, &person.email);
     if !person.mfa_enabled {
         return Err(invalid());
     }
     check_code(&api, scope, person.id, &body.code, true).await?;
-    start_session(&api, LoginMethod::Password, scope, person.id, client).await.map(axum::Json)
+    let who = Who::person(person.id, &person.email, stranger.origin);
+    start_session(&api, LoginMethod::Password, scope, person.id, who, client).await.map(axum::Json)
 }
 
 /// Replace your recovery codes
@@ -283,17 +290,18 @@ async fn regenerate(
     me: Authorized<Myself>,
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<MfaPassword>,
 ) -> Result<axum::Json<MfaRecoveryCodes>, Problem> {
     let user = &me.session.user;
-    confirm_password(&api, &client, user, body.password).await?;
+    confirm_password(&api, &stranger.attempt, &client, user, body.password).await?;
     let codes = RecoveryCodes::generate();
     let mut tx = me.write().await?;
     if !tx.users().mfa(user.id).await?.is_some_and(|mfa| mfa.mfa_enabled) {
         return Err(Problem::new(Code::Conflict, "no second factor is in force"));
     }
     tx.users().set_recovery_codes(user.id, &codes.hashes(user.id)).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("mfa.regenerate_codes").on("user", user.id.uuid())).await?;
     Ok(axum::Json(MfaRecoveryCodes { recovery_codes: codes.into_codes() }))
 }
 
@@ -308,14 +316,15 @@ async fn disable(
     me: Authorized<Myself>,
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<MfaPassword>,
 ) -> Result<StatusCode, Problem> {
     let user = &me.session.user;
-    confirm_password(&api, &client, user, body.password).await?;
+    confirm_password(&api, &stranger.attempt, &client, user, body.password).await?;
     let mut tx = me.write().await?;
     if !tx.users().disable_mfa(user.id).await? {
         return Err(Problem::new(Code::Conflict, "no second factor is in force"));
     }
-    tx.commit().await?;
+    tx.commit(Act::new("mfa.disable").on("user", user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,14 +4,17 @@
 //! store, and answers. Errors are made in `problem.rs` alone. Handlers are registered once, for routing and for the
 //! OpenAPI document; `docs.rs` adds to the document what is the same for all.
 
+mod admin_events;
 mod answer;
 mod api_keys;
 mod audit_logs;
 mod auth;
 mod conform;
 mod docs;
+mod export;
 mod extract;
 mod health;
+mod idempotency;
 mod mfa;
 mod middleware;
 mod organizations;
@@ -19,12 +22,14 @@ mod passwords;
 mod policies;
 mod problem;
 mod process;
+mod rates;
 mod reset_page;
 mod roles;
 mod scim;
 mod serve;
 mod sessions;
 mod sso;
+mod trail;
 mod users;
 mod workspaces;
 
@@ -70,6 +75,9 @@ struct Api {
     sessions: Arc<Sessions>,
     sealer: Option<Arc<Sealer>>,
     providers: Option<Arc<Providers>>,
+    refusals: Arc<trail::Refusals>,
+    rates: Arc<rates::Rates>,
+    seal: Arc<idempotency::Seal>,
 }
 
 impl Api {
@@ -88,7 +96,10 @@ impl Api {
         let sealer = Sealer::new(&secret).ok().map(Arc::new);
         let development = state.config.environment == Environment::Development;
         let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
-        Self { state, passwords, throttle, sessions, sealer, providers }
+        let seal = Arc::new(idempotency::Seal::new(&secret));
+        let rates = Arc::new(rates::Rates::new(&state.config.admin));
+        let refusals = Arc::new(trail::Refusals::new());
+        Self { state, passwords, throttle, sessions, sealer, providers, refusals, rates, seal }
     }
 
     /// What opens the secrets at rest.
@@ -129,6 +140,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(policies::routes())
         .merge(audit_logs::routes())
+        .merge(admin_events::routes())
         .merge(process::routes())
         .merge(health::routes())
         .merge(docs::routes())

@@ -15,6 +15,7 @@ use super::extract::{
     Authorized, Input, Json, MaybeIfMatch, Query, ReadOrganization, ReadStats, WriteOrganization, name_faults, nullable,
 };
 use super::problem::{Fault, Problem};
+use super::trail::Act;
 use crate::domain::{OrgId, Timestamp};
 use crate::store::{OrganizationPatch, OrganizationRecord, Tier};
 
@@ -125,9 +126,10 @@ async fn update(
         settings: body.settings,
     };
     let mut tx = admin.write().await?;
-    let record = tx.organization().update(patch, expected.map(|tag| tag.version())).await?;
-    tx.commit().await?;
-    Ok(Tagged(StatusCode::OK, record.into()))
+    let old = Organization::from(tx.organization().get().await?);
+    let record = Organization::from(tx.organization().update(patch, expected.map(|tag| tag.version())).await?);
+    tx.commit(Act::new("organization.update").on("organization", record.id.uuid()).changed(&old, &record)).await?;
+    Ok(Tagged(StatusCode::OK, record))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]

@@ -10,12 +10,13 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::{check_password, email_faults};
-use super::extract::{Authorized, Client, Input, Json, Myself};
+use super::extract::{Authorized, Client, Input, Json, Myself, Stranger};
 use super::problem::{Code, Fault, Problem};
+use super::trail::{Act, Who, WriteTx};
 use crate::authn::{self, RefreshToken};
 use crate::domain::Secret;
 use crate::mail::Mail;
-use crate::store::StoreError;
+use crate::store::{Origin, StoreError};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(change)).routes(routes!(forgot)).routes(routes!(reset))
@@ -79,13 +80,14 @@ async fn change(
     me: Authorized<Myself>,
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let user = &me.session.user;
     if let Some(weakness) = authn::weakness(body.new_password.expose(), &[&user.email, &user.full_name]) {
         return Err(Problem::validation(vec![Fault::at("/new_password", weakness)]));
     }
-    match check_password(&api, &client, &user.email, body.current_password).await {
+    match check_password(&api, &stranger.attempt, &client, &user.email, body.current_password).await {
         Err(problem) if problem.code() == Code::InvalidCredentials => {
             return Err(Problem::validation(vec![Fault::at("/current_password", "is wrong")]));
         }
@@ -97,7 +99,7 @@ async fn change(
     users.set_password(user.id, &hash, false).await?;
     users.end_sessions(user.id, Some(me.session.id)).await?;
     users.drop_password_resets(user.id).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("auth.change_password").on("user", user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -108,10 +110,10 @@ async fn change(
 #[utoipa::path(post, path = "/auth/password/forgot", tag = "auth", operation_id = "forgotPassword", responses(
     (status = 202, description = "If the address has an account, a mail is on its way"),
 ))]
-async fn forgot(State(api): State<Api>, Json(body): Json<ForgotPassword>) -> StatusCode {
+async fn forgot(State(api): State<Api>, stranger: Stranger, Json(body): Json<ForgotPassword>) -> StatusCode {
     let maker = api.clone();
     api.state.mailer.send_later(async move {
-        make_reset(&maker, &body.email).await.unwrap_or_else(|error| {
+        make_reset(&maker, &body.email, stranger.origin).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a link to set a new password could not be made");
             None
         })
@@ -120,19 +122,20 @@ async fn forgot(State(api): State<Api>, Json(body): Json<ForgotPassword>) -> Sta
 }
 
 /// The mail for an account that can log in by password; None for any other address.
-async fn make_reset(api: &Api, email: &str) -> Result<Option<Mail>, StoreError> {
+async fn make_reset(api: &Api, email: &str, origin: Origin) -> Result<Option<Mail>, StoreError> {
     let Some(account) = api.state.store.find_login(email).await?.filter(|account| account.active) else {
         return Ok(None);
     };
     let token = RefreshToken::generate();
     let expires_at = api.state.clock.now().plus(LINK_TTL);
-    let mut tx = api.state.store.write(account.scope).await?;
+    let who = Who { origin, ..Who::default() };
+    let mut tx = WriteTx::new(api.state.store.write(account.scope).await?, who);
     let Some(user) = tx.users().find(account.user_id).await? else { return Ok(None) };
     if !tx.users().add_password_reset(user.id, &token.hash(), expires_at).await? {
         tracing::info!(user_id = %user.id, "no further link to set a new password: enough are under way");
         return Ok(None);
     }
-    tx.commit().await?;
+    tx.commit(Act::new("auth.request_reset").on("user", user.id.uuid())).await?;
     let (token, public_url) = (token.expose(), api.state.config.admin.public_url.trim_end_matches('/'));
     // Behind `#`, where no server and no referrer sees it.
     let text = format!(
@@ -160,6 +163,7 @@ async fn make_reset(api: &Api, email: &str) -> Result<Option<Mail>, StoreError> 
 async fn reset(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     Json(body): Json<ResetPassword>,
 ) -> Result<StatusCode, Problem> {
     let invalid = || Problem::new(Code::InvalidResetToken, "the link is not valid; ask for another");
@@ -169,7 +173,8 @@ async fn reset(
         return Err(Problem::validation(vec![Fault::at("/password", weakness)]));
     }
     let hash = api.passwords.hash(body.password).await?;
-    let mut tx = api.state.store.write(reset.scope).await?;
+    let who = Who::person(reset.user_id, &reset.email, stranger.origin);
+    let mut tx = WriteTx::new(api.state.store.write(reset.scope).await?, who);
     let mut users = tx.users();
     if !users.use_password_reset(reset.user_id, &token).await? {
         return Err(invalid());
@@ -177,7 +182,7 @@ async fn reset(
     users.set_password(reset.user_id, &hash, false).await?;
     users.end_sessions(reset.user_id, None).await?;
     users.drop_password_resets(reset.user_id).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("auth.reset_password").on("user", reset.user_id.uuid())).await?;
     api.throttle.forgive(&reset.email, client.ip.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,6 +12,7 @@ use super::extract::{
     Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadPolicies, WritePolicies, name_faults,
 };
 use super::problem::{Fault, Problem};
+use super::trail::Act;
 use crate::domain::{PolicyId, Timestamp, UserId};
 use crate::policy::{self, PolicyDocument, PolicyLabel};
 use crate::store::{NewPolicy, PolicyRecord};
@@ -152,9 +153,9 @@ async fn create(
 ) -> Result<Tagged<Policy>, Problem> {
     let policy = body.compiled(&api, PolicyId::new(), admin.session.user.id)?;
     let mut tx = admin.write().await?;
-    let record = tx.policies().insert(policy).await?;
-    tx.commit().await?;
-    Ok(Tagged(StatusCode::CREATED, record.into()))
+    let record = Policy::from(tx.policies().insert(policy).await?);
+    tx.commit(Act::new("policy.create").on("policy", record.id.uuid()).with(&record)).await?;
+    Ok(Tagged(StatusCode::CREATED, record))
 }
 
 /// A policy
@@ -187,9 +188,11 @@ async fn replace(
 ) -> Result<Tagged<Policy>, Problem> {
     let policy = body.compiled(&api, PolicyId::new(), admin.session.user.id)?;
     let mut tx = admin.write().await?;
+    let old = Policy::from(tx.policies().find(id).await?.ok_or_else(Problem::not_found)?);
     let record = tx.policies().replace(id, if_match.version(), policy).await?.ok_or_else(Problem::not_found)?;
-    tx.commit().await?;
-    Ok(Tagged(StatusCode::OK, record.into()))
+    let record = Policy::from(record);
+    tx.commit(Act::new("policy.update").on("policy", id.uuid()).changed(&old, &record)).await?;
+    Ok(Tagged(StatusCode::OK, record))
 }
 
 /// Delete a policy
@@ -202,10 +205,11 @@ async fn replace(
 ))]
 async fn remove(admin: Authorized<WritePolicies>, Path(id): Path<PolicyId>) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
+    let old = Policy::from(tx.policies().find(id).await?.ok_or_else(Problem::not_found)?);
     if !tx.policies().remove(id).await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    tx.commit(Act::new("policy.delete").on("policy", id.uuid()).without(&old)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,6 +9,7 @@ use super::Api;
 use super::answer::List;
 use super::extract::{Authorized, LoggedIn, PageQuery, Path, Query};
 use super::problem::Problem;
+use super::trail::Act;
 use crate::domain::{SessionId, Timestamp};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -65,7 +66,7 @@ async fn end(me: Authorized<LoggedIn>, Path(id): Path<SessionId>) -> Result<Stat
     if !tx.users().end_session(me.session.user.id, id).await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    tx.commit(Act::new("session.revoke").on("session", id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -79,6 +80,6 @@ async fn end(me: Authorized<LoggedIn>, Path(id): Path<SessionId>) -> Result<Stat
 async fn end_others(me: Authorized<LoggedIn>) -> Result<StatusCode, Problem> {
     let mut tx = me.write().await?;
     tx.users().end_sessions(me.session.user.id, Some(me.session.id)).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("session.revoke_others").on("user", me.session.user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }

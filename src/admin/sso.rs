@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::{TokenPair, start_session};
-use super::extract::{Authorized, Client, Input, Json, Query, ReadOrganization, WriteOrganization};
+use super::extract::{Authorized, Client, Input, Json, Query, ReadOrganization, Stranger, WriteOrganization};
 use super::problem::{Code, Fault, Problem};
+use super::trail::{Act, Who, WriteTx};
 use crate::authn::{Authority, Identity, OidcError, Provider, Role, authority_of, issuer_fault};
 use crate::config::Environment;
 use crate::domain::{OrgId, Secret, Timestamp, UserId};
@@ -153,9 +154,11 @@ fn begun(api: &Api, headers: &HeaderMap, state: &str) -> Result<Begun, Problem> 
 async fn callback(
     State(api): State<Api>,
     Client(client): Client,
+    stranger: Stranger,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
+    stranger.attempt.to("sso.sign_on");
     // Providers add parameters of their own; those that matter are read, the others are not.
     let query: HashMap<_, _> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     let begun = begun(&api, &headers, query.get("state").map(String::as_str).unwrap_or_default())?;
@@ -172,10 +175,12 @@ async fn callback(
     let verifier = Secret::new(begun.verifier);
     let identity = api.providers()?.finish(&provider, code, begun.nonce, &verifier).await?;
 
-    let mut tx = api.state.store.write(scope).await?;
+    let who = Who { origin: stranger.origin.clone(), ..Who::default() };
+    let mut tx = WriteTx::new(api.state.store.write(scope).await?, who);
     let person = person_of(&mut tx, &connection, &identity).await?;
-    tx.commit().await?;
-    let tokens = start_session(&api, LoginMethod::Sso, scope, person.id, client).await?;
+    tx.commit(Act::new("sso.sign_on").on("user", person.id.uuid())).await?;
+    let who = Who::person(person.id, &person.email, stranger.origin);
+    let tokens = start_session(&api, LoginMethod::Sso, scope, person.id, who, client).await?;
     let gone = cookie(&api, "", 0)?;
     Ok(([(header::SET_COOKIE, gone)], axum::Json(tokens)).into_response())
 }
@@ -437,8 +442,9 @@ async fn set(
     };
     let mut tx = admin.write().await?;
     let connection = tx.identity().set_connection(connection).await?;
-    tx.commit().await?;
-    Ok(axum::Json(Sso::of(connection, &api)))
+    let sso = Sso::of(connection, &api);
+    tx.commit(Act::new("sso.update").on("organization", org.uuid()).with(&sso)).await?;
+    Ok(axum::Json(sso))
 }
 
 /// Remove the sign-on provider
@@ -454,6 +460,7 @@ async fn remove(admin: Authorized<WriteOrganization>) -> Result<StatusCode, Prob
     if !tx.identity().remove_connection().await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    let org = admin.session.scope.org_id().uuid();
+    tx.commit(Act::new("sso.remove").on("organization", org)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

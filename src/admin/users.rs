@@ -13,6 +13,7 @@ use super::extract::{
     Authorized, Input, InviteUsers, Json, PageQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
+use super::trail::Act;
 use crate::authn::{Authority, Permission, Role, authority_of, temporary_password};
 use crate::domain::{OrgId, Timestamp, UserId};
 use crate::store::{NewUser, UserPatch, UserRecord};
@@ -160,9 +161,9 @@ async fn invite(
         must_change_password: true,
         invited_by: Some(admin.session.user.id),
     };
-    let user = tx.users().insert(user).await?;
-    tx.commit().await?;
-    let invited = Invited { user: user.into(), temporary_password: password.expose().clone() };
+    let user = User::from(tx.users().insert(user).await?);
+    tx.commit(Act::new("user.invite").on("user", user.id.uuid()).with(&user)).await?;
+    let invited = Invited { user, temporary_password: password.expose().clone() };
     Ok((StatusCode::CREATED, axum::Json(invited)))
 }
 
@@ -197,9 +198,10 @@ async fn update(
         permissions: body.permissions.map(names),
         is_active: body.is_active,
     };
-    let person = tx.users().update(id, patch).await?.ok_or_else(Problem::not_found)?;
-    tx.commit().await?;
-    Ok(axum::Json(person.into()))
+    let old = User::from(person);
+    let person = User::from(tx.users().update(id, patch).await?.ok_or_else(Problem::not_found)?);
+    tx.commit(Act::new("user.update").on("user", id.uuid()).changed(&old, &person)).await?;
+    Ok(axum::Json(person))
 }
 
 fn known(person: &UserRecord) -> Vec<Permission> {
@@ -221,6 +223,6 @@ async fn remove(admin: Authorized<WriteUsers>, Path(id): Path<UserId>) -> Result
     if !tx.users().remove(id).await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    tx.commit(Act::new("user.remove").on("user", id.uuid()).without(&User::from(person))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

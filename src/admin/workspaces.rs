@@ -11,6 +11,7 @@ use super::extract::{
     Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults, nullable,
 };
 use super::problem::{Code, Fault, Problem};
+use super::trail::Act;
 use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceId};
 use crate::store::{NewWorkspace, WorkspacePatch, WorkspaceRecord};
 
@@ -172,9 +173,9 @@ async fn create(
     {
         return Err(Problem::new(Code::LimitReached, "the organization has as many workspaces as its plan allows"));
     }
-    let record = tx.workspaces().insert(workspace).await?;
-    tx.commit().await?;
-    Ok(Tagged(StatusCode::CREATED, record.into()))
+    let record = Workspace::from(tx.workspaces().insert(workspace).await?);
+    tx.commit(Act::new("workspace.create").on("workspace", record.id.uuid()).with(&record)).await?;
+    Ok(Tagged(StatusCode::CREATED, record))
 }
 
 /// A workspace
@@ -213,9 +214,11 @@ async fn update(
         is_active: body.is_active,
     };
     let mut tx = admin.write().await?;
+    let old = Workspace::from(tx.workspaces().find(id).await?.ok_or_else(Problem::not_found)?);
     let record = tx.workspaces().update(id, patch, Some(if_match.version())).await?.ok_or_else(Problem::not_found)?;
-    tx.commit().await?;
-    Ok(Tagged(StatusCode::OK, record.into()))
+    let record = Workspace::from(record);
+    tx.commit(Act::new("workspace.update").on("workspace", id.uuid()).changed(&old, &record)).await?;
+    Ok(Tagged(StatusCode::OK, record))
 }
 
 /// Delete a workspace
@@ -227,9 +230,10 @@ async fn update(
 ))]
 async fn remove(admin: Authorized<WriteWorkspaces>, Path(id): Path<WorkspaceId>) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
+    let old = Workspace::from(tx.workspaces().find(id).await?.ok_or_else(Problem::not_found)?);
     if !tx.workspaces().remove(id).await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    tx.commit(Act::new("workspace.delete").on("workspace", id.uuid()).without(&old)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -62,6 +62,8 @@ permissions! {
     WritePolicies = "policies:write",
     /// See the audit trail of requests.
     ReadAudit = "audit:read",
+    /// See who did what on the admin face.
+    ReadAdminEvents = "admin_events:read",
 }
 
 /// Written by hand: the derive does not see names that come out of a macro.
@@ -104,7 +106,7 @@ pub enum Role {
     Owner,
     /// May do everything, but cannot touch or make owners.
     Admin,
-    /// Works with what is there: sees everything, changes nothing without a permission of its own.
+    /// Works with what is there: sees everything but people's acts, changes nothing without a permission of its own.
     Member,
     /// Sees settings and figures, neither people nor the audit trail.
     Viewer,
@@ -137,7 +139,21 @@ const ROLES: [Row; 5] = [
     Row { role: Role::Owner, name: "owner", rank: 4, permissions: Permission::ALL },
     Row { role: Role::Admin, name: "admin", rank: 3, permissions: Permission::ALL },
     Row { role: Role::Member, name: "member", rank: 2, permissions: READ_ALL },
-    Row { role: Role::Auditor, name: "auditor", rank: 1, permissions: READ_ALL },
+    Row {
+        role: Role::Auditor,
+        name: "auditor",
+        rank: 1,
+        permissions: &[
+            P::ReadOrganization,
+            P::ReadStats,
+            P::ReadUsers,
+            P::ReadWorkspaces,
+            P::ReadApiKeys,
+            P::ReadPolicies,
+            P::ReadAudit,
+            P::ReadAdminEvents,
+        ],
+    },
     Row {
         role: Role::Viewer,
         name: "viewer",

@@ -6,7 +6,7 @@ use super::role::{Authority, Permission, Role};
 use super::token::{RefreshToken, TokenError, Tokens};
 use crate::domain::{OrgId, Secret, SessionId, SharedClock, Timestamp, UserId};
 use crate::store::{
-    LoginMethod, NewSession, RefreshOutcome, ResolvedSession, Store, StoreError, TenantScope, UserRecord,
+    LoginMethod, NewAdminEvent, NewSession, RefreshOutcome, ResolvedSession, Store, StoreError, TenantScope, UserRecord,
 };
 
 /// A person who has logged in, as of this request.
@@ -73,7 +73,7 @@ impl Sessions {
         Self { store, tokens, clock, refresh_ttl }
     }
 
-    /// Opens a session for a person whose credentials have been checked.
+    /// Opens a session for a person whose credentials have been checked; `event` tells by which act.
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -83,6 +83,7 @@ impl Sessions {
         scope: TenantScope,
         user: UserId,
         client: ClientInfo,
+        event: NewAdminEvent,
     ) -> Result<Issued, SessionError> {
         let now = self.clock.now();
         let refresh_token = RefreshToken::generate();
@@ -96,7 +97,7 @@ impl Sessions {
             user_agent: client.user_agent,
             ip: client.ip,
         };
-        self.store.open_session(scope, session).await?;
+        self.store.open_session(scope, session, event).await?;
         self.issue(id, user, refresh_token, now).await
     }
 
@@ -125,13 +126,6 @@ impl Sessions {
         let claims = self.tokens.verify(access_token, self.clock.now())?;
         let session = self.resolve(claims.sid, claims.sub).await?;
         if session.scope.org_id() == claims.org { Ok(session) } else { Err(SessionError::Ended) }
-    }
-
-    /// # Errors
-    /// [`SessionError::Store`].
-    pub async fn close(&self, session: &Session) -> Result<(), SessionError> {
-        self.store.revoke_session(session.scope, session.id).await?;
-        Ok(())
     }
 
     async fn issue(

@@ -8,7 +8,7 @@ use super::{Outcome, block_on, output};
 use crate::authn::{Passwords, temporary_password, weakness};
 use crate::config::Config;
 use crate::domain::Secret;
-use crate::store::NewOrganization;
+use crate::store::{NewAdminEvent, NewOrganization};
 
 /// Create an organization with its first owner
 #[derive(clap::Args)]
@@ -60,6 +60,8 @@ async fn bootstrap(args: Args, mut config: Config, json: bool) -> anyhow::Result
     if temporary {
         let mut tx = store.write(registered.scope).await?;
         tx.users().set_password(registered.user_id, &owner_password_hash, true).await?;
+        let event = NewAdminEvent::by_operator("user.set_temporary_password", "user", registered.user_id.uuid());
+        tx.admin_events().insert(event).await?;
         tx.commit().await?;
     }
     store.close().await;

@@ -8,7 +8,7 @@ use super::{Outcome, block_on, output};
 use crate::authn::ApiKeySecret;
 use crate::config::{Config, HumanDuration};
 use crate::domain::{ApiKeyId, Clock as _, SystemClock};
-use crate::store::{ApiKeyRecord, NewApiKey, Store, TenantScope, TenantTx, WorkspaceRecord};
+use crate::store::{ApiKeyRecord, NewAdminEvent, NewApiKey, Store, TenantScope, TenantTx, WorkspaceRecord};
 
 /// Create, list, revoke or rotate API keys of applications
 #[derive(clap::Args)]
@@ -86,6 +86,7 @@ async fn keys(args: Args, mut config: Config, json: bool) -> anyhow::Result<Outc
         Command::Revoke { id } => {
             let mut tx = store.write(scope).await?;
             let revoked = tx.api_keys().revoke(id).await?.with_context(|| format!("there is no key {id}"))?;
+            tx.admin_events().insert(NewAdminEvent::by_operator("api_key.revoke", "api_key", id.uuid())).await?;
             tx.commit().await?;
             eprintln!("revoked");
             if json {
@@ -117,6 +118,7 @@ async fn create(store: &Store, scope: TenantScope, wanted: Create) -> anyhow::Re
             ..new_key(&key, workspace.id)
         })
         .await?;
+    tx.admin_events().insert(NewAdminEvent::by_operator("api_key.create", "api_key", record.id.uuid())).await?;
     tx.commit().await?;
     Ok((key, record))
 }
@@ -188,6 +190,9 @@ async fn rotate(
     } else {
         tx.api_keys().expire_at(id, SystemClock.now().plus(grace)).await?;
     }
+    let mut event = NewAdminEvent::by_operator("api_key.rotate", "api_key", id.uuid());
+    event.after = Some(json!({ "replaced_by": record.id }));
+    tx.admin_events().insert(event).await?;
     tx.commit().await?;
     Ok((key, record))
 }

@@ -24,6 +24,12 @@ pub struct AdminConfig {
     pub threads: usize,
     pub max_request_body: ByteSize,
     pub request_timeout: HumanDuration,
+    /// Requests a minute from one IPv4 address or IPv6 /64; 0: no limit.
+    pub address_rate_limit: u32,
+    /// Requests a minute of one session; 0: no limit.
+    pub session_rate_limit: u32,
+    /// Origins whose pages may call the API from a browser: `https://console.acme.com`. Empty: none.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for AdminConfig {
@@ -35,6 +41,9 @@ impl Default for AdminConfig {
             threads: 4,
             max_request_body: ByteSize::mib(1),
             request_timeout: HumanDuration::secs(30),
+            address_rate_limit: 6000,
+            session_rate_limit: 1200,
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -89,6 +89,12 @@ fn gateway(config: &Config, faults: &mut Faults) {
 fn admin(config: &Config, faults: &mut Faults) {
     let admin = &config.admin;
     faults.listen("admin.listen", &admin.listen);
+    for (index, origin) in admin.cors_origins.iter().enumerate() {
+        let path = origin.splitn(4, '/').nth(3);
+        if http_url(origin).is_err() || path.is_some() {
+            faults.push(format!("admin.cors_origins[{index}]"), "must be http[s]://host[:port], without a path");
+        }
+    }
     if admin.listen == config.gateway.listen && !admin.listen.ends_with(":0") {
         faults.push("admin.listen", "must not be the address of gateway.listen");
     }

@@ -1,7 +1,7 @@
 //! Stage 2: may it come in. Requests a minute per key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,18 +36,18 @@ pub struct Allowance {
 ///
 /// Memory: about 40 bytes for every key used in the last minute; a key that could again use all of its limit is
 /// forgotten when its shard has doubled.
-pub struct RateLimiter {
+pub struct RateLimiter<K = ApiKeyId> {
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<Shard<K>>]>,
 }
 
-struct Shard {
+struct Shard<K> {
     /// By key, when its limit is whole again (ns since 1970): the algorithm's "theoretical arrival time".
-    whole_at: HashMap<ApiKeyId, u128>,
+    whole_at: HashMap<K, u128>,
     sweep_at: usize,
 }
 
-impl RateLimiter {
+impl<K: Copy + Eq + Hash> RateLimiter<K> {
     #[must_use]
     pub fn new() -> Self {
         let shard = || Mutex::new(Shard { whole_at: HashMap::new(), sweep_at: SWEEP_AT });
@@ -59,7 +59,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`TooMany`] when the limit is used up; such a request is not counted.
-    pub fn admit(&self, key: ApiKeyId, per_minute: u32, now: Timestamp) -> Result<Allowance, TooMany> {
+    pub fn admit(&self, key: K, per_minute: u32, now: Timestamp) -> Result<Allowance, TooMany> {
         let now = u128::try_from(now.micros()).unwrap_or(0) * 1000;
         let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         let Some(shard) = self.shards.get(shard) else {
@@ -77,7 +77,7 @@ impl RateLimiter {
     }
 }
 
-impl Default for RateLimiter {
+impl<K: Copy + Eq + Hash> Default for RateLimiter<K> {
     fn default() -> Self {
         Self::new()
     }

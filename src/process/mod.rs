@@ -110,7 +110,7 @@ impl Processor {
         client_ip: Option<String>,
     ) -> Result<ProcessResponse, ProcessError> {
         let begun = Instant::now();
-        let mut event = record::received(caller, request_id, self.clock.now(), self.journal.node());
+        let mut event = record::received(Some(caller), request_id, self.clock.now(), self.journal.node());
         event.client_ip = client_ip;
         event.user_id = request.user_id.map(record::short);
 
@@ -139,6 +139,27 @@ impl Processor {
                 tracing::error!(request.id = %request_id, error = %journal, "a refusal was not recorded");
                 Err(error)
             }
+        }
+    }
+
+    /// Records a request that a face refused before there was a text to judge: no valid key, a limit, an unreadable body.
+    /// `code` and `status` are what the application is told. A journal that cannot take the record is logged: the refusal
+    /// stands.
+    pub async fn refused(
+        &self,
+        caller: Option<&Caller>,
+        request_id: RequestId,
+        client_ip: Option<String>,
+        code: &str,
+        status: u16,
+        took: Duration,
+    ) {
+        let mut event = record::received(caller, request_id, self.clock.now(), self.journal.node());
+        event.client_ip = client_ip;
+        event.error_code = Some(code.to_owned());
+        let completion = record::completed(&event, self.clock.now(), Outcome::Refused, status, took);
+        if let Err(error) = self.journal.record(Box::new(event), completion).await {
+            tracing::error!(request.id = %request_id, %error, "a refusal was not recorded");
         }
     }
 

@@ -15,13 +15,18 @@ pub(super) const GUARD_UNAVAILABLE: &str = "guard_unavailable";
 /// Characters of an application's name for its user that are kept.
 const MAX_USER_ID: usize = 256;
 
-/// A request of `caller` about which nothing has been decided: as it stands, it is a refusal.
-pub(super) fn received(caller: &Caller, request_id: RequestId, at: Timestamp, node: &Arc<str>) -> AuditEvent {
+/// A request of `caller`, or of nobody known, about which nothing has been decided: as it stands, it is a refusal.
+pub(super) fn received(
+    caller: Option<&Caller>,
+    request_id: RequestId,
+    at: Timestamp,
+    node: &Arc<str>,
+) -> AuditEvent {
     AuditEvent {
         id: request_id.audit_id(),
-        org_id: Some(caller.org_id),
-        workspace_id: Some(caller.workspace_id),
-        api_key_id: Some(caller.key_id),
+        org_id: caller.map(|caller| caller.org_id),
+        workspace_id: caller.map(|caller| caller.workspace_id),
+        api_key_id: caller.map(|caller| caller.key_id),
         occurred_at: at,
         node: Arc::clone(node),
         source: Source::Process,
@@ -205,7 +210,7 @@ mod tests {
     fn the_record_says_who_what_and_under_which_policy() {
         let (caller, request_id, now) = (caller(), RequestId::new(), Timestamp::from_micros(5));
         let label = PolicyLabel { id: Some(PolicyId::new()), name: "support".into(), version: 7 };
-        let mut event = received(&caller, request_id, now, &"node-a".into());
+        let mut event = received(Some(&caller), request_id, now, &"node-a".into());
         assert_eq!((event.action, event.error_code.as_deref()), (Action::Block, Some("guard_unavailable")));
         under(&mut event, &label);
         judged(&mut event, &redacting());
@@ -222,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_text_let_through_unscanned_says_so() {
-        let mut event = received(&caller(), RequestId::new(), Timestamp::from_micros(5), &"node-a".into());
+        let mut event = received(Some(&caller()), RequestId::new(), Timestamp::from_micros(5), &"node-a".into());
         let mut inspection = redacting();
         inspection.verdict = Verdict::clean();
         inspection.coverage.scanned = 0;

@@ -4,6 +4,7 @@
 //! the store makes, when it resolves a credential. What is asked without one is in
 //! `unscoped.rs` and the few functions beside it that a test lists.
 
+mod admin_events;
 mod api_keys;
 mod audit_insert;
 mod audit_logs;
@@ -11,8 +12,9 @@ mod change;
 mod engine;
 mod error;
 mod feed;
-mod login_lockouts;
+mod idempotency;
 mod identity;
+mod login_lockouts;
 pub mod migrate;
 mod organizations;
 mod page;
@@ -35,15 +37,19 @@ use crate::domain::{OrgId, SharedClock, Timestamp};
 use engine::{Inner, Mode, Tx};
 use statement::{Statement, TenantSql};
 
+pub use admin_events::{
+    Actor, ActorType, AdminEventFilter, AdminEventRecord, AdminEvents, EventOutcome, NewAdminEvent, Origin,
+};
 pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
-pub use login_lockouts::AccountHash;
+pub use idempotency::{Begun, IdempotencyKeys, IdempotentRequest, KeptAnswer};
 pub use identity::{
     DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
     ScimTokenRecord, SsoConnection,
 };
+pub use login_lockouts::AccountHash;
 pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
@@ -173,6 +179,14 @@ impl TenantTx {
 
     pub fn identity(&mut self) -> Identity<'_> {
         Identity { tx: self }
+    }
+
+    pub fn admin_events(&mut self) -> AdminEvents<'_> {
+        AdminEvents { tx: self }
+    }
+
+    pub fn idempotency_keys(&mut self) -> IdempotencyKeys<'_> {
+        IdempotencyKeys { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

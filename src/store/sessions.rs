@@ -6,7 +6,7 @@ use sqlx::types::uuid::Uuid;
 use super::engine::Mode;
 use super::error::{missing, taken};
 use super::statement::{TenantSql, tenant_sql};
-use super::{Page, PageRequest, Store, StoreError, TenantScope, TenantTx, Users};
+use super::{Actor, ActorType, NewAdminEvent, Page, PageRequest, Store, StoreError, TenantScope, TenantTx, Users};
 use crate::domain::{OrgId, SessionId, Timestamp, UserId};
 
 /// SHA-256 of a refresh token.
@@ -79,9 +79,16 @@ struct Presented {
 }
 
 impl Store {
+    /// Opens a session, and records by which act.
+    ///
     /// # Errors
     /// [`StoreError::Missing`]`("user_id")` when the organization has no such person.
-    pub async fn open_session(&self, scope: TenantScope, session: NewSession) -> Result<SessionRecord, StoreError> {
+    pub async fn open_session(
+        &self,
+        scope: TenantScope,
+        session: NewSession,
+        event: NewAdminEvent,
+    ) -> Result<SessionRecord, StoreError> {
         const OPEN: TenantSql = tenant_sql!(
             "INSERT INTO sessions (org_id, id, user_id, expires_at, user_agent, ip, last_used_at, created_at, method)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
@@ -102,6 +109,7 @@ impl Store {
             .await
             .map_err(missing("user_id"))?;
         issue(&mut tx, session.id, &session.refresh_hash).await?;
+        tx.admin_events().insert(event).await?;
         tx.commit().await?;
         Ok(opened)
     }
@@ -155,19 +163,21 @@ impl Store {
         }
         // Whoever holds an exchanged token stole it, or was robbed of it: nobody goes on with this session.
         revoke(&mut tx, token.session_id).await?;
+        let event = NewAdminEvent::by_operator("session.revoke_reused", "session", token.session_id.uuid());
+        let actor = Actor { kind: ActorType::System, ..Actor::default() };
+        tx.admin_events().insert(NewAdminEvent { actor, ..event }).await?;
         tx.commit().await?;
         Ok(RefreshOutcome::Reused)
     }
+}
 
+impl TenantTx {
     /// Ends one session of the organization. False when there is no such session, or it has ended.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn revoke_session(&self, scope: TenantScope, session: SessionId) -> Result<bool, StoreError> {
-        let mut tx = self.write(scope).await?;
-        let revoked = revoke(&mut tx, session).await?;
-        tx.commit().await?;
-        Ok(revoked)
+    pub async fn revoke_session(&mut self, session: SessionId) -> Result<bool, StoreError> {
+        revoke(self, session).await
     }
 }
 

@@ -12,8 +12,8 @@ use super::users::{email_key, user_columns};
 use super::values::OptionalCount;
 use super::workspaces::{distinct, slug};
 use super::{
-    AuditRow, KeyHash, NewOrganization, NewUser, NewWorkspace, Registered, Store, StoreError, TenantScope, TenantTx,
-    UserRecord, audit_insert,
+    Actor, ActorType, AuditRow, KeyHash, NewAdminEvent, NewOrganization, NewUser, NewWorkspace, Origin, Registered,
+    Store, StoreError, TenantScope, TenantTx, UserRecord, admin_events, audit_insert,
 };
 use crate::domain::{ApiKeyId, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceId};
 
@@ -217,6 +217,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`]`("email")`.
     pub async fn register(&self, organization: NewOrganization) -> Result<Registered, StoreError> {
+        self.register_by(None, organization).await
+    }
+
+    /// [`Store::register`] by the person who becomes the owner, from `origin`; without one, by the operator.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]`("email")`.
+    pub async fn register_by(
+        &self,
+        origin: Option<Origin>,
+        organization: NewOrganization,
+    ) -> Result<Registered, StoreError> {
         const TAKEN: &str = "SELECT COUNT(*) FROM organizations WHERE slug = $1 AND deleted_at IS NULL";
         const INSERT: TenantSql = tenant_sql!(
             "INSERT INTO organizations (id, name, slug, settings, created_at, updated_at)
@@ -228,6 +240,7 @@ impl Store {
         let scope = TenantScope { org: org_id };
         let empty = || Json(serde_json::json!({}));
         let mut slug = slug(&organization.name);
+        let owner_email = organization.owner_email.clone();
 
         let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
         let (taken_slugs,): (i64,) = tx.statement(TAKEN).bind(slug.as_str()).one().await?;
@@ -266,6 +279,12 @@ impl Store {
                 config: empty().0,
             })
             .await?;
+        let mut event = NewAdminEvent::by_operator("organization.create", "organization", org_id.uuid());
+        if let Some(origin) = origin {
+            event.actor = Actor { kind: ActorType::User, id: Some(user_id.uuid()), email: Some(owner_email) };
+            event.origin = origin;
+        }
+        tx.admin_events().insert(event).await?;
         tx.commit().await?;
         Ok(Registered { scope, org_id, user_id, workspace_id })
     }
@@ -341,6 +360,26 @@ impl Store {
         }
         let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
         audit_insert::insert(&mut tx, rows).await?;
+        tx.commit().await
+    }
+
+    /// Records an act outside any other transaction: a refused attempt. Without a scope it belongs to no organization.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn record_event(&self, scope: Option<TenantScope>, event: NewAdminEvent) -> Result<(), StoreError> {
+        const INSERT: &str = "
+            INSERT INTO admin_events (id, occurred_at, actor_type, actor_id, actor_email, action, target_type, target_id,
+                outcome, ip, user_agent, request_id, before, after)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+        if let Some(scope) = scope {
+            let mut tx = self.write(scope).await?;
+            tx.admin_events().insert(event).await?;
+            return tx.commit().await;
+        }
+        let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
+        let now = self.inner.clock.now();
+        admin_events::bound(tx.statement(INSERT), event, now).execute().await?;
         tx.commit().await
     }
 

@@ -15,7 +15,9 @@ use sqlx::types::uuid::Uuid;
 use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
-use crate::domain::{ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SessionId, Timestamp, UserId, WorkspaceId};
+use crate::domain::{
+    AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SessionId, Timestamp, UserId, WorkspaceId,
+};
 
 macro_rules! ids {
     ($($id:ident),+) => {$(
@@ -42,7 +44,7 @@ macro_rules! ids {
     )+};
 }
 
-ids!(OrgId, UserId, WorkspaceId, ApiKeyId, PolicyId, SessionId, AuditId, RecoveryCodeId);
+ids!(AdminEventId, OrgId, UserId, WorkspaceId, ApiKeyId, PolicyId, SessionId, AuditId, RecoveryCodeId);
 
 impl Type<Postgres> for Timestamp {
     fn type_info() -> PgTypeInfo {

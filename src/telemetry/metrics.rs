@@ -45,6 +45,8 @@ pub struct Metrics {
     pub audit_rows: IntCounter,
     /// `method, route, status_class`
     pub admin_requests: IntCounterVec,
+    /// Refused attempts that were not recorded: too many, or the database away.
+    pub admin_events_dropped: IntCounter,
     pub requests_in_flight: IntGauge,
     /// `version`
     pub build_info: IntGaugeVec,
@@ -139,6 +141,10 @@ impl Metrics {
             admin_requests: register!(IntCounterVec::new(
                 Opts::new("sentinel_admin_requests_total", "Requests to the admin face."),
                 &["method", "route", "status_class"],
+            )),
+            admin_events_dropped: register!(IntCounter::new(
+                "sentinel_admin_events_dropped_total",
+                "Refused attempts on the admin face that were not recorded.",
             )),
             requests_in_flight: register!(IntGauge::new(
                 "sentinel_requests_in_flight",

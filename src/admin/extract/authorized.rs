@@ -8,8 +8,10 @@ use axum::http::{HeaderMap, header};
 
 use super::super::Api;
 use super::super::problem::{Code, Problem};
+use super::super::trail::{self, Act, Attempt, Who, WriteTx};
+use super::origin;
 use crate::authn::{Permission, Session};
-use crate::store::{Store, TenantTx};
+use crate::store::{Origin, Store, TenantTx};
 
 /// What an operation needs from the person who calls it.
 pub trait Requires: Send + Sync + 'static {
@@ -43,6 +45,7 @@ requirements! {
     ReadPolicies = Permission::ReadPolicies,
     WritePolicies = Permission::WritePolicies,
     ReadAudit = Permission::ReadAudit,
+    ReadAdminEvents = Permission::ReadAdminEvents,
 }
 
 /// Requires a session and nothing else, even while a temporary password is to be changed.
@@ -63,6 +66,7 @@ impl Requires for LoggedIn {
 /// A person who is logged in and may do `P`.
 pub struct Authorized<P> {
     pub session: Session,
+    origin: Origin,
     store: Store,
     permission: PhantomData<P>,
 }
@@ -73,8 +77,18 @@ impl<P> Authorized<P> {
         Ok(self.store.read(self.session.scope).await?)
     }
 
-    pub async fn write(&self) -> Result<TenantTx, Problem> {
-        Ok(self.store.write(self.session.scope).await?)
+    /// A transaction that is committed with its event.
+    pub async fn write(&self) -> Result<WriteTx, Problem> {
+        Ok(WriteTx::new(self.store.write(self.session.scope).await?, self.who()))
+    }
+
+    /// Records an act that writes nothing else: a read of audit data, an export. Before its answer is made.
+    pub async fn record(&self, act: Act) -> Result<(), Problem> {
+        trail::record(&self.store, self.session.scope, act, self.who()).await
+    }
+
+    fn who(&self) -> Who {
+        Who::person(self.session.user.id, &self.session.user.email, self.origin.clone())
     }
 }
 
@@ -91,6 +105,16 @@ impl<P: Requires> Authorized<P> {
         let token = bearer(&parts.headers)
             .ok_or_else(|| Problem::unauthenticated("an access token is needed: `Authorization: Bearer …`"))?;
         let session = api.sessions.authenticate(token).await?;
+        if let Some(attempt) = parts.extensions.get::<Attempt>() {
+            attempt.by(session.scope, session.user.id, &session.user.email);
+            match api.rates.session(session.id, api.state.clock.now()) {
+                Ok(allowance) => attempt.allow(allowance),
+                Err(too_many) => {
+                    api.state.metrics.rate_limited.with_label_values(&["session"]).inc();
+                    return Err(too_many.into());
+                }
+            }
+        }
         if session.user.must_change_password && !P::BEFORE_PASSWORD_CHANGE {
             let detail = "set a new password with `POST /auth/password` first";
             return Err(Problem::new(Code::PasswordChangeRequired, detail));
@@ -101,7 +125,10 @@ impl<P: Requires> Authorized<P> {
         }
         match P::PERMISSION {
             Some(permission) if !session.authority.has(permission) => Err(Problem::forbidden(permission)),
-            _ => Ok(Self { session, store: api.state.store.clone(), permission: PhantomData }),
+            _ => {
+                let origin = origin(&parts.headers, &parts.extensions);
+                Ok(Self { session, origin, store: api.state.store.clone(), permission: PhantomData })
+            }
         }
     }
 }

@@ -39,13 +39,22 @@ impl<T: Input> FromRequest<Api> for Json<T> {
         if !is_json(request.headers()) {
             return Err(Problem::new(Code::UnsupportedMediaType, "send the body as `application/json`"));
         }
-        let most = api.state.config.admin.max_request_body;
-        let bytes = read(request, most.as_usize()).await.map_err(|error| match error {
-            Unreadable::TooLarge => Problem::new(Code::RequestTooLarge, format!("the body is larger than {most}")),
-            Unreadable::Cut => Problem::new(Code::MalformedJson, "the body ended early"),
-        })?;
+        let (parts, body) = request.into_parts();
+        let bytes = whole_body(&parts.headers, body, api).await?;
         decode(&bytes).map(Self)
     }
+}
+
+/// A whole body, up to the limit of this face.
+///
+/// # Errors
+/// 413, 400.
+pub async fn whole_body(headers: &HeaderMap, body: Body, api: &Api) -> Result<Vec<u8>, Problem> {
+    let most = api.state.config.admin.max_request_body;
+    read(headers, body, most.as_usize()).await.map_err(|error| match error {
+        Unreadable::TooLarge => Problem::new(Code::RequestTooLarge, format!("the body is larger than {most}")),
+        Unreadable::Cut => Problem::new(Code::MalformedJson, "the body ended early"),
+    })
 }
 
 enum Unreadable {
@@ -57,14 +66,12 @@ enum Unreadable {
 /// connection break instead of the answer.
 const PATIENCE: usize = 16 << 20;
 
-async fn read(request: Request, most: usize) -> Result<Vec<u8>, Unreadable> {
-    let headers = request.headers();
+async fn read(headers: &HeaderMap, mut body: Body, most: usize) -> Result<Vec<u8>, Unreadable> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let asks_first = headers.contains_key(header::EXPECT);
     if announced.is_some_and(|length| length > most && (asks_first || length > most.saturating_add(PATIENCE))) {
         return Err(Unreadable::TooLarge);
     }
-    let mut body: Body = request.into_body();
     let (mut bytes, mut length) = (Vec::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Unreadable::Cut)?.into_data() else { continue };
@@ -161,12 +168,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_read_no_further_than_needed() {
-        let request = |length: usize| Request::new(Body::from(vec![b' '; length]));
-        assert_eq!(read(request(100), 100).await.map_err(|_| ()).unwrap().len(), 100);
-        assert!(matches!(read(request(101), 100).await, Err(Unreadable::TooLarge)));
+        let none = HeaderMap::new();
+        let body = |length: usize| Body::from(vec![b' '; length]);
+        assert_eq!(read(&none, body(100), 100).await.map_err(|_| ()).unwrap().len(), 100);
+        assert!(matches!(read(&none, body(101), 100).await, Err(Unreadable::TooLarge)));
         let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
-        let endless = Request::new(Body::from_stream(endless));
-        assert!(matches!(read(endless, 100).await, Err(Unreadable::TooLarge)));
+        let endless = Body::from_stream(endless);
+        assert!(matches!(read(&none, endless, 100).await, Err(Unreadable::TooLarge)));
     }
 
     #[test]

@@ -9,17 +9,20 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, header};
 
 pub use authorized::*;
-pub use body::{Input, Json, name_faults, nullable};
+pub use body::{Input, Json, name_faults, nullable, whole_body};
 pub use query::{PageQuery, Query, page};
 pub use version::{IfMatch, MaybeIfMatch};
 
 use super::Api;
 use super::problem::Problem;
+use super::trail::Attempt;
 use crate::authn::ClientInfo;
+use crate::domain::RequestId;
+use crate::store::Origin;
 
 /// The id in the path. What is no id names nothing: 404.
 pub struct Path<T>(pub T);
@@ -44,11 +47,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(ClientInfo {
-            user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT).collect()),
-            ip: address.map(|ConnectInfo(address)| address.ip().to_string()),
-        }))
+        Ok(Self(client(&parts.headers, &parts.extensions)))
+    }
+}
+
+fn client(headers: &HeaderMap, extensions: &Extensions) -> ClientInfo {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let address = extensions.get::<ConnectInfo<SocketAddr>>();
+    ClientInfo {
+        user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT).collect()),
+        ip: address.map(|ConnectInfo(address)| address.ip().to_string()),
+    }
+}
+
+/// Where an event came from: the client, and the request's id.
+pub fn origin(headers: &HeaderMap, extensions: &Extensions) -> Origin {
+    let ClientInfo { user_agent, ip } = client(headers, extensions);
+    Origin { ip, user_agent, request_id: extensions.get::<RequestId>().map(RequestId::to_string) }
+}
+
+/// [`origin`] for handlers without an [`Authorized`] person, and what their refusal will be recorded by.
+pub struct Stranger {
+    pub origin: Origin,
+    pub attempt: Attempt,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Stranger {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let attempt = parts.extensions.get::<Attempt>().cloned().unwrap_or_default();
+        Ok(Self { origin: origin(&parts.headers, &parts.extensions), attempt })
     }
 }

@@ -80,6 +80,8 @@ codes! {
     MethodNotAllowed = 405 "method_not_allowed", "Method not allowed";
     /// The change collides with what is there.
     Conflict = 409 "conflict", "Conflict";
+    /// The request with this `Idempotency-Key` is still under way. Ask again later with the same key.
+    IdempotencyInFlight = 409 "idempotency_in_flight", "Request in flight";
     /// The object changed since it was read: `If-Match` names an older version. Read it again.
     PreconditionFailed = 412 "precondition_failed", "Precondition failed";
     /// The body is larger than this face accepts.
@@ -88,9 +90,11 @@ codes! {
     UnsupportedMediaType = 415 "unsupported_media_type", "Unsupported media type";
     /// The body is JSON, but not what the operation takes; `errors` lists every fault.
     ValidationFailed = 422 "validation_failed", "Validation failed";
+    /// The `Idempotency-Key` was used for another operation or body within the last 24 hours.
+    IdempotencyMismatch = 422 "idempotency_mismatch", "Idempotency key reused";
     /// The operation needs `If-Match` with the `ETag` of the version that is to be changed.
     PreconditionRequired = 428 "precondition_required", "Precondition required";
-    /// Too many requests with this key; `Retry-After` says when to come back.
+    /// Too many requests of this key, session or address; `Retry-After` says when to come back.
     RateLimitExceeded = 429 "rate_limit_exceeded", "Rate limit exceeded";
     /// Too many attempts to log in failed, for this account or from this address; `Retry-After` says when to come back.
     LoginThrottled = 429 "login_throttled", "Too many attempts to log in";

@@ -340,7 +340,7 @@ impl From<AuthError> for Problem {
 impl From<TooMany> for Problem {
     fn from(TooMany { retry_after }: TooMany) -> Self {
         let seconds = whole_seconds(retry_after);
-        Self::new(Code::RateLimitExceeded, format!("the key's limit is used up for {seconds} s")).retry_after(seconds)
+        Self::new(Code::RateLimitExceeded, format!("the limit is used up for {seconds} s")).retry_after(seconds)
     }
 }
 

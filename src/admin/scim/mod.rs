@@ -18,10 +18,11 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::Api;
-use super::extract::bearer;
+use super::extract::{bearer, origin};
 use super::problem::Problem;
+use super::trail::{Who, WriteTx};
 use crate::authn::RefreshToken;
-use crate::store::{Store, StoreError, TenantScope, TenantTx};
+use crate::store::{Actor, ActorType, Store, StoreError, TenantScope, TenantTx};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().merge(users::routes()).merge(discovery::routes()).merge(token::routes())
@@ -113,6 +114,7 @@ impl<T: Serialize> IntoResponse for Scim<T> {
 struct Directory {
     scope: TenantScope,
     store: Store,
+    who: Who,
 }
 
 impl Directory {
@@ -120,8 +122,8 @@ impl Directory {
         Ok(self.store.read(self.scope).await?)
     }
 
-    async fn write(&self) -> Result<TenantTx, ScimError> {
-        Ok(self.store.write(self.scope).await?)
+    async fn write(&self) -> Result<WriteTx, ScimError> {
+        Ok(WriteTx::new(self.store.write(self.scope).await?, self.who.clone()))
     }
 }
 
@@ -135,7 +137,9 @@ impl FromRequestParts<Api> for Directory {
             None => None,
         };
         let refused = || ScimError::Refused(StatusCode::UNAUTHORIZED, None, "the token is not valid".to_owned());
-        Ok(Self { scope: scope.ok_or_else(refused)?, store })
+        let actor = Actor { kind: ActorType::System, email: Some("directory".to_owned()), ..Actor::default() };
+        let who = Who { actor, origin: origin(&parts.headers, &parts.extensions) };
+        Ok(Self { scope: scope.ok_or_else(refused)?, store, who })
     }
 }
 

@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 use super::super::Api;
 use super::super::extract::{Authorized, WriteUsers};
 use super::super::problem::Problem;
+use super::super::trail::Act;
 use crate::authn::{Authority, RefreshToken, Role};
 use crate::domain::{Timestamp, UserId};
 use crate::store::ScimTokenRecord;
@@ -76,7 +77,8 @@ async fn create(
     let mut tx = admin.write().await?;
     let hash = RefreshToken::hash_of(&token);
     let record = tx.identity().set_scim_token(hash, admin.session.user.id).await?;
-    tx.commit().await?;
+    let org = admin.session.scope.org_id().uuid();
+    tx.commit(Act::new("scim_token.create").on("organization", org)).await?;
     Ok((StatusCode::CREATED, axum::Json(NewScimToken { record: ScimToken::of(record, &api), token })))
 }
 
@@ -93,6 +95,7 @@ async fn revoke(admin: Authorized<WriteUsers>) -> Result<StatusCode, Problem> {
     if !tx.identity().remove_scim_token().await? {
         return Err(Problem::not_found());
     }
-    tx.commit().await?;
+    let org = admin.session.scope.org_id().uuid();
+    tx.commit(Act::new("scim_token.revoke").on("organization", org)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,11 +13,12 @@ use super::super::auth::email_faults;
 use super::super::extract::name_faults;
 use super::super::problem::Code;
 use super::super::sso::room_for_one;
+use super::super::trail::{Act, WriteTx};
 use super::patch::{Attributes, ScimPatch, boolean, joined};
 use super::token::base_url;
 use super::{Directory, Scim, ScimError, ScimErrorBody, ScimJson};
 use crate::domain::{Timestamp, UserId};
-use crate::store::{DirectoryChange, DirectoryFilter, DirectoryRecord, ProvisionedUser, TenantTx};
+use crate::store::{DirectoryChange, DirectoryFilter, DirectoryRecord, ProvisionedUser, TenantTx, UserRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, replace, patch, remove))
@@ -178,12 +179,17 @@ async fn below_owners(tx: &mut TenantTx, id: &str) -> Result<DirectoryRecord, Sc
     Ok(record)
 }
 
+/// What an event keeps of a person.
+fn event_of(user: &UserRecord) -> serde_json::Value {
+    serde_json::json!({"email": user.email, "full_name": user.full_name, "is_active": user.is_active})
+}
+
 async fn find(tx: &mut TenantTx, id: &str) -> Result<DirectoryRecord, ScimError> {
     let id: UserId = id.parse().map_err(|_| ScimError::not_found())?;
     tx.users().directory_entry(id).await?.ok_or_else(ScimError::not_found)
 }
 
-async fn apply(mut tx: TenantTx, id: UserId, person: Attributes) -> Result<DirectoryRecord, ScimError> {
+async fn apply(mut tx: WriteTx, id: UserId, person: Attributes) -> Result<DirectoryRecord, ScimError> {
     let person = checked(person)?;
     let change = DirectoryChange {
         email: person.user_name,
@@ -192,7 +198,7 @@ async fn apply(mut tx: TenantTx, id: UserId, person: Attributes) -> Result<Direc
         is_active: person.active,
     };
     let record = tx.users().apply_directory(id, change).await?.ok_or_else(ScimError::not_found)?;
-    tx.commit().await?;
+    tx.commit(Act::new("user.update").on("user", id.uuid()).with(&event_of(&record.user))).await?;
     Ok(record)
 }
 
@@ -278,7 +284,8 @@ async fn create(
         external_id: person.external_id,
     };
     let record = tx.users().provision(user).await?;
-    tx.commit().await?;
+    let act = Act::new("user.provision").on("user", record.user.id.uuid()).with(&event_of(&record.user));
+    tx.commit(act).await?;
     let user = ScimUser::of(record, &base_url(&api));
     let location = HeaderValue::from_str(&user.meta.location).ok();
     let mut response = Scim(StatusCode::CREATED, user).into_response();
@@ -385,7 +392,7 @@ async fn remove(directory: Directory, Path(id): Path<String>) -> Result<StatusCo
         return Err(ScimError::not_found());
     }
     tx.users().revoke_keys_made_by(record.user.id).await?;
-    tx.commit().await?;
+    tx.commit(Act::new("user.remove").on("user", record.user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

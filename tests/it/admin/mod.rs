@@ -1,5 +1,6 @@
 //! The admin face from outside, over HTTP.
 
+mod admin_events;
 mod api_keys;
 mod audit_logs;
 mod client;
@@ -13,6 +14,7 @@ mod mfa;
 mod mass_assignment;
 mod operations;
 mod policies;
+mod quality;
 mod reference_flow;
 mod role_matrix;
 mod roles;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::client::{Client, Organization, PASSWORD};
+use super::operations::{Kind, Operation, operations};
 use crate::support::{Sentinel, TestDatabase, on_both_engines};
 
 on_both_engines! {

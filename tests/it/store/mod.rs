@@ -210,3 +210,8 @@ macro_rules! assert_refused {
     };
 }
 use assert_refused;
+
+/// What opening a session is told by.
+fn login_event() -> sentinel::store::NewAdminEvent {
+    sentinel::store::NewAdminEvent::by_operator("auth.login", "user", UserId::new().uuid())
+}

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sentinel::domain::{SessionId, UserId};
-use sentinel::store::{LoginMethod, NewSession, RefreshOutcome, StoreError};
+use sentinel::store::{LoginMethod, NewSession, RefreshOutcome, StoreError, TenantScope};
 
 use super::{DAY, START, World, assert_refused, new_user, on_both_engines};
 
@@ -17,7 +17,7 @@ async fn open(world: &World, seed: u8) -> SessionId {
         ip: Some("192.0.2.1".into()),
     };
     let id = session.id;
-    let opened = world.store.open_session(world.acme.scope, session).await.unwrap();
+    let opened = world.store.open_session(world.acme.scope, session, super::login_event()).await.unwrap();
     assert_eq!((opened.id, opened.user_id, opened.expires_at), (id, world.acme.user_id, START.plus(DAY)));
     assert_eq!((opened.revoked_at, opened.created_at), (None, world.clock_now()));
     id
@@ -25,6 +25,13 @@ async fn open(world: &World, seed: u8) -> SessionId {
 
 async fn rotate(world: &World, presented: u8, next: u8) -> RefreshOutcome {
     world.store.rotate_session([presented; 32], [next; 32], START.plus(2 * DAY)).await.unwrap()
+}
+
+async fn revoke(world: &World, scope: TenantScope, session: SessionId) -> bool {
+    let mut tx = world.store.write(scope).await.unwrap();
+    let revoked = tx.revoke_session(session).await.unwrap();
+    tx.commit().await.unwrap();
+    revoked
 }
 
 async fn is_live(world: &World, session: SessionId) -> bool {
@@ -55,7 +62,7 @@ on_both_engines! {
                 user_agent: None,
                 ip: None,
             };
-            let opened = world.store.open_session(world.acme.scope, session).await;
+            let opened = world.store.open_session(world.acme.scope, session, super::login_event()).await;
             assert_refused!(opened, StoreError::Missing("user_id"));
         }
     }
@@ -115,10 +122,10 @@ on_both_engines! {
     async fn a_session_is_revoked_once_and_only_by_its_organization(world: World) {
         let session = open(&world, 1).await;
         let kept = open(&world, 2).await;
-        assert!(!world.store.revoke_session(world.other.scope, session).await.unwrap());
+        assert!(!revoke(&world, world.other.scope, session).await);
         assert!(is_live(&world, session).await);
-        assert!(world.store.revoke_session(world.acme.scope, session).await.unwrap());
-        assert!(!world.store.revoke_session(world.acme.scope, session).await.unwrap());
+        assert!(revoke(&world, world.acme.scope, session).await);
+        assert!(!revoke(&world, world.acme.scope, session).await);
         assert!(!is_live(&world, session).await);
         assert!(matches!(rotate(&world, 1, 3).await, RefreshOutcome::Refused));
         assert!(is_live(&world, kept).await, "the other session goes on");

@@ -20,7 +20,7 @@ async fn sign_in(world: &World, user_id: UserId, seed: u8) -> SessionId {
         user_agent: None,
         ip: None,
     };
-    world.store.open_session(world.acme.scope, session).await.unwrap().id
+    world.store.open_session(world.acme.scope, session, super::login_event()).await.unwrap().id
 }
 
 on_both_engines! {

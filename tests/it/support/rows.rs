@@ -94,3 +94,38 @@ pub async fn count_rows(url: &str) -> Vec<String> {
         .await
         .expect("a readable table")
 }
+
+/// Events of the admin face read past the product.
+impl TestDatabase {
+    /// The request ids of all events.
+    pub async fn event_requests(&self) -> Vec<String> {
+        self.texts("SELECT request_id FROM admin_events WHERE request_id IS NOT NULL").await
+    }
+
+    /// The request ids of events that belong to no organization.
+    pub async fn events_without_organization(&self) -> Vec<String> {
+        self.texts("SELECT request_id FROM admin_events WHERE request_id IS NOT NULL AND org_id IS NULL").await
+    }
+
+    /// Everything that events say, as one text.
+    pub async fn event_text(&self) -> String {
+        let all = "SELECT action || ' ' || coalesce(actor_email, '') || ' ' || coalesce(CAST(before AS TEXT), '')
+            || ' ' || coalesce(CAST(after AS TEXT), '') FROM admin_events";
+        self.texts(all).await.join("\n")
+    }
+
+    /// What is stored of answers to requests with an `Idempotency-Key`.
+    pub async fn kept_answers(&self) -> Vec<String> {
+        self.texts("SELECT CAST(response AS TEXT) FROM idempotency_keys WHERE response IS NOT NULL").await
+    }
+
+    async fn texts(&self, text: &'static str) -> Vec<String> {
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
+            sqlx::query_scalar(text).fetch_all(&mut connection).await.expect("a readable table")
+        } else {
+            let mut connection: PgConnection = self.admin().await;
+            sqlx::query_scalar(text).fetch_all(&mut connection).await.expect("a readable table")
+        }
+    }
+}

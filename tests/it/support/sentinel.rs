@@ -155,6 +155,9 @@ pub fn test_config(database: &TestDatabase, folder: &std::path::Path, provider: 
     config.gateway.listen = "127.0.0.1:0".to_owned();
     config.gateway.threads = 2;
     config.admin.listen = "127.0.0.1:0".to_owned();
+    // Tests poll.
+    config.admin.address_rate_limit = 0;
+    config.admin.session_rate_limit = 0;
     config.auth.argon2_memory_kib = 64;
     config.auth.argon2_passes = 1;
     config.auth.jwt_secret = Some("a secret for tests, long enough to be one".to_owned().into());

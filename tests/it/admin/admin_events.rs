@@ -1,0 +1,264 @@
+//! Every write is an event; so are reads of audit data, exports and refused attempts.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client, Organization, PASSWORD};
+use crate::support::{Sentinel, TestDatabase, on_both_engines};
+
+on_both_engines! {
+    every_writing_operation_leaves_an_event_or_says_why_not
+    an_event_says_who_did_what_from_where_and_what_changed
+    secrets_are_in_no_event
+    refused_attempts_are_recorded_where_they_belong
+    events_are_filtered_paged_and_of_one_organization
+    exports_are_whole_escaped_and_recorded
+    a_refused_scan_has_its_audit_row
+}
+
+/// Operations that write without an event, and why.
+const WITHOUT: &[(&str, &str)] = &[
+    ("process", "its record is the row in the audit trail of requests"),
+    ("refresh", "goes on with a session whose log-in is recorded; a token used twice is recorded by the store"),
+];
+
+/// What the operations did, by their name in the OpenAPI document.
+type Done = BTreeMap<&'static str, String>;
+
+fn did(done: &mut Done, operation: &'static str, answer: Answer, status: u16) -> Value {
+    done.insert(operation, answer.header("x-request-id").to_owned());
+    answer.ok(status)
+}
+
+/// Calls every writing operation once, with success.
+async fn call_all(client: &Client, org: &Organization) -> Done {
+    let (owner, mut done) = (&org.owner, Done::new());
+    let d = &mut done;
+
+    let body = json!({"email": "new@org.example", "password": PASSWORD, "full_name": "N N", "org_name": "New"});
+    did(d, "register", client.post("/auth/register", body).await, 201);
+    let tokens = did(d, "login", client.login(&org.email, PASSWORD).await, 200);
+    let second = client.with_token(tokens["access_token"].as_str().unwrap());
+    let change = json!({"current_password": PASSWORD, "new_password": "correct horse battery staple"});
+    did(d, "changePassword", second.post("/auth/password", change).await, 204);
+    did(d, "logout", second.post("/auth/logout", json!({})).await, 204);
+
+    did(d, "updateOrganization", owner.patch("/orgs/me", json!({"name": "Renamed"})).await, 200);
+    let invite = json!({"email": "p@people.example", "full_name": "P P", "role": "member"});
+    let person = did(d, "inviteUser", owner.post("/orgs/me/users/invite", invite).await, 201);
+    let person = format!("/orgs/me/users/{}", person["id"].as_str().unwrap());
+    did(d, "updateUser", owner.patch(&person, json!({"role": "viewer"})).await, 200);
+    did(d, "removeUser", owner.delete(&person).await, 204);
+
+    let workspace = did(d, "createWorkspace", owner.post("/workspaces", json!({"name": "w"})).await, 201);
+    let path = format!("/workspaces/{}", workspace["id"].as_str().unwrap());
+    let changed = owner.change(Method::PATCH, &path, "\"1\"", json!({"name": "w2"})).await;
+    did(d, "updateWorkspace", changed, 200);
+    let key = json!({"workspace_id": workspace["id"], "name": "k"});
+    let key = did(d, "createApiKey", owner.post("/api-keys", key).await, 201);
+    let key = format!("/api-keys/{}", key["id"].as_str().unwrap());
+    did(d, "updateApiKey", owner.patch(&key, json!({"name": "k2"})).await, 200);
+    let rotated = did(d, "rotateApiKey", owner.post(&format!("{key}/rotate"), json!({"grace_seconds": 60})).await, 201);
+    did(d, "revokeApiKey", owner.delete(&format!("/api-keys/{}", rotated["id"].as_str().unwrap())).await, 204);
+    did(d, "deleteWorkspace", owner.delete(&path).await, 204);
+
+    let policy = |name: &str| json!({"name": name, "document": {"extends": "balanced"}});
+    let made = did(d, "createPolicy", owner.post("/policies", policy("p")).await, 201);
+    let path = format!("/policies/{}", made["id"].as_str().unwrap());
+    did(d, "replacePolicy", owner.change(Method::PUT, &path, "\"1\"", policy("q")).await, 200);
+    did(d, "deletePolicy", owner.delete(&path).await, 204);
+    done
+}
+
+async fn every_writing_operation_leaves_an_event_or_says_why_not(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let done = call_all(&client, &org).await;
+    let recorded = sentinel.database.event_requests().await;
+
+    let document = client.get("/openapi.json").await.ok(200);
+    let mut faults = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if !["post", "put", "patch", "delete"].contains(&method.as_str()) {
+                continue;
+            }
+            let id = operation["operationId"].as_str().unwrap();
+            let excused = WITHOUT.iter().any(|(operation, _)| *operation == id);
+            match done.get(id) {
+                _ if excused => {}
+                None => faults.push(format!("{method} {path} ({id}) is called by nobody: extend this test")),
+                Some(request) if recorded.contains(request) => {}
+                Some(_) => faults.push(format!("{method} {path} ({id}) left no event")),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert!(done.len() > 15);
+}
+
+async fn events(client: &Client, query: &str) -> Vec<Value> {
+    client.get(&format!("/admin-events{query}")).await.ok(200)["data"].as_array().unwrap().clone()
+}
+
+async fn an_event_says_who_did_what_from_where_and_what_changed(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let org = Organization::register(&Client::new(&sentinel)).await;
+    let workspace = org.workspace().await;
+    let path = format!("/workspaces/{}", workspace["id"].as_str().unwrap());
+    let request = org.owner.request(Method::PATCH, &path).header("if-match", "\"1\"").header("user-agent", "a test");
+    let answer = org.owner.send(request.json(&json!({"name": "renamed"}))).await;
+    let request_id = answer.header("x-request-id").to_owned();
+    answer.ok(200);
+    let event = events(&org.owner, "?action=workspace.update").await.remove(0);
+    assert_eq!((&event["actor_type"], &event["actor_id"]), (&json!("user"), &json!(org.user_id)));
+    assert_eq!(event["actor_email"], json!(org.email));
+    assert_eq!((&event["target_type"], &event["target_id"]), (&json!("workspace"), &workspace["id"]));
+    assert_eq!((&event["outcome"], &event["ip"]), (&json!("success"), &json!("127.0.0.1")));
+    assert_eq!((&event["user_agent"], &event["request_id"]), (&json!("a test"), &json!(request_id)));
+    assert_eq!(event["before"]["name"], workspace["name"]);
+    assert_eq!(event["after"]["name"], "renamed");
+    assert!(event["after"].get("environment").is_none(), "only what changed: {event:#}");
+    // What does not succeed leaves nothing.
+    org.owner.change(Method::PATCH, &path, "\"1\"", json!({"name": "again"})).await.problem(412, "precondition_failed");
+    assert_eq!(events(&org.owner, "?action=workspace.update").await.len(), 1);
+}
+
+async fn secrets_are_in_no_event(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let (_, key) = org.api_key(&org.workspace().await["id"]).await;
+    let invite = json!({"email": "p@people.example", "full_name": "P P", "role": "member"});
+    let invited = org.owner.post("/orgs/me/users/invite", invite).await.ok(201);
+    let temporary = invited["temporary_password"].as_str().unwrap();
+    client.login(&org.email, "a wrong password, surely").await.problem(401, "invalid_credentials");
+    let all = sentinel.database.event_text().await;
+    for secret in [&key, temporary, PASSWORD, "a wrong password, surely", &org.refresh_token, "$argon2"] {
+        assert!(!all.contains(secret), "{secret} is in {all}");
+    }
+    assert!(all.contains("api_key.create") && all.contains("user.invite"), "{all}");
+}
+
+async fn refused_attempts_are_recorded_where_they_belong(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let (member, id) = org.person("member", json!([])).await;
+    client.login(&org.email, "wrong").await.problem(401, "invalid_credentials");
+    let unknown = client.login("nobody@nowhere.example", "wrong").await;
+    let unknown_id = unknown.header("x-request-id").to_owned();
+    unknown.problem(401, "invalid_credentials");
+    member.get("/admin-events").await.problem(403, "permission_denied");
+    let stranger = client.get("/policies").await;
+    let stranger_id = stranger.header("x-request-id").to_owned();
+    stranger.problem(401, "unauthenticated");
+
+    let refused = events(&org.owner, "?outcome=refused").await;
+    assert_eq!(refused.len(), 2, "{refused:#?}");
+    assert_eq!((&refused[0]["action"], &refused[0]["actor_id"]), (&json!("request.authorize"), &json!(id)));
+    assert_eq!(refused[0]["after"], json!({"method": "GET", "route": "/admin-events", "code": "permission_denied"}));
+    assert_eq!((&refused[1]["action"], &refused[1]["actor_email"]), (&json!("auth.login"), &json!(org.email)));
+    let without = sentinel.database.events_without_organization().await;
+    assert!(without.contains(&unknown_id) && without.contains(&stranger_id), "{without:?}");
+    assert!(!sentinel.database.event_text().await.contains("nowhere.example"), "what a stranger typed is not kept");
+}
+
+async fn events_are_filtered_paged_and_of_one_organization(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let (org, other) = (Organization::register(&client).await, Organization::register(&client).await);
+    let (auditor, _) = org.person("auditor", json!([])).await;
+    for name in ["one", "two", "three"] {
+        org.owner.post("/workspaces", json!({"name": name})).await.ok(201);
+    }
+    let page = auditor.get("/admin-events?action=workspace.create&limit=2").await.ok(200);
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (2, &json!(true)));
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = auditor.get(&format!("/admin-events?action=workspace.create&limit=2&cursor={cursor}")).await.ok(200);
+    assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (1, &json!(false)));
+    let target = rest["data"][0]["target_id"].as_str().unwrap();
+    assert_eq!(events(&auditor, &format!("?target={target}&target_type=workspace")).await.len(), 1);
+    assert_eq!(events(&auditor, &format!("?actor={}&action=workspace.create", org.user_id)).await.len(), 3);
+    let at = rest["data"][0]["occurred_at"].as_str().unwrap();
+    assert_eq!(events(&auditor, &format!("?action=workspace.create&from={at}")).await.len(), 3);
+    assert_eq!(events(&auditor, &format!("?action=workspace.create&to={at}")).await.len(), 0);
+    auditor.get("/admin-events?outcome=maybe").await.problem(400, "invalid_query");
+    auditor.get(&format!("/admin-events?from={at}&to={at}")).await.problem(400, "invalid_query");
+    assert_eq!(events(&auditor, "?action=admin_event.list").await.len(), 6, "reading is recorded");
+    assert_eq!(events(&other.owner, "?action=workspace.create").await.len(), 0);
+}
+
+async fn exports_are_whole_escaped_and_recorded(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let org = Organization::register(&Client::new(&sentinel)).await;
+    let (_, key) = org.api_key(&org.workspace().await["id"]).await;
+    // More than one page.
+    for n in 0..205 {
+        org.owner.patch("/orgs/me", json!({"name": format!("=Org {n}")})).await.ok(200);
+    }
+    let export = org.owner.get("/admin-events/export?action=organization.update").await;
+    assert_eq!(export.header("content-type"), "application/jsonl");
+    let text = export.ok(200);
+    let lines: Vec<Value> = text.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 205);
+    assert_eq!(lines[0]["after"]["name"], "=Org 204");
+
+    let request = org.owner.request(Method::GET, "/admin-events/export?format=csv").header("user-agent", "=1+1");
+    let csv = org.owner.send(request).await;
+    assert_eq!(csv.header("content-disposition"), "attachment; filename=\"admin-events.csv\"");
+    assert!(csv.ok(200).as_str().unwrap().starts_with("id,occurred_at,actor_type,"));
+    let csv = org.owner.get("/admin-events/export?format=csv&action=admin_event.export").await.ok(200);
+    let lines: Vec<&str> = csv.as_str().unwrap().lines().collect();
+    assert_eq!(lines.len(), 3, "a head and the two exports before: {csv}");
+    assert!(lines[1].contains(",'=1+1,"), "{}", lines[1]);
+
+    let scanned = Client::new(&sentinel).process(&key, "a harmless sentence").await.ok(200);
+    let id = scanned["request_id"].as_str().unwrap();
+    sentinel.database.wait_for_row("source = 'process'").await;
+    let logs = org.owner.get("/audit-logs/export").await.ok(200);
+    assert_eq!(logs["request_id"], id, "one line is one object");
+    let csv = org.owner.get("/audit-logs/export?format=csv&action=allow").await.ok(200);
+    assert!(csv.as_str().unwrap().contains(id));
+    assert_eq!(events(&org.owner, "?action=audit_log.export").await.len(), 2);
+}
+
+async fn a_refused_scan_has_its_audit_row(database: TestDatabase) {
+    let sentinel = Sentinel::start(database).await;
+    let client = Client::new(&sentinel);
+    let org = Organization::register(&client).await;
+    let (record, key) = org.api_key(&org.workspace().await["id"]).await;
+    let wrong = format!("{}x", &key[..key.len() - 1]);
+    let scan = |key: Option<&str>, body: &str| {
+        let request = client.request(Method::POST, "/process").header("content-type", "application/json");
+        let request = key.map_or(request.try_clone().unwrap(), |key| request.header("x-api-key", key));
+        client.send(request.body(body.to_owned()))
+    };
+    let text = r#"{"user_input": "a"}"#;
+    let none = scan(None, text).await.problem(401, "invalid_api_key");
+    let bad = scan(Some(&wrong), text).await.problem(401, "invalid_api_key");
+    let unreadable = scan(Some(&key), "{").await.problem(400, "malformed_json");
+    let unfit = scan(Some(&key), "{}").await.problem(422, "validation_failed");
+    let answers = [
+        (none, 401, "invalid_api_key"),
+        (bad, 401, "invalid_api_key"),
+        (unreadable, 400, "malformed_json"),
+        (unfit, 422, "validation_failed"),
+    ];
+    sentinel.database.wait_for_row("status = 422").await;
+    for (answer, status, code) in answers {
+        let row = sentinel.database.audit_row(answer["request_id"].as_str().unwrap()).await.expect("a row");
+        assert_eq!((row.status, row.error_code.as_deref()), (Some(status), Some(code)));
+        assert_eq!(
+            (row.outcome.as_deref(), row.action.as_str(), row.source.as_str()),
+            (Some("refused"), "block", "process")
+        );
+    }
+    let own = org.owner.get("/audit-logs").await.ok(200);
+    let own = own["data"].as_array().unwrap();
+    assert_eq!(own.len(), 2, "those without a valid key belong to nobody");
+    assert!(own.iter().all(|row| row["api_key_id"] == record["id"]));
+}
