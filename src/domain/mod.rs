@@ -7,6 +7,7 @@ mod ids;
 mod secret;
 mod time;
 mod verdict;
+mod workspace_config;
 
 pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source};
 pub use dialect::Dialect;
@@ -15,3 +16,4 @@ pub use ids::{AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RequestId, Sessi
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};
+pub use workspace_config::WorkspaceConfig;

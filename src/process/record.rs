@@ -159,7 +159,7 @@ mod tests {
             scopes: vec!["process".to_owned()],
             rate_limit_per_minute: None,
             expires_at: None,
-            reveal: true,
+            config: crate::domain::WorkspaceConfig::default(),
         }
     }
 

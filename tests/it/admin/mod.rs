@@ -10,3 +10,4 @@ mod policies;
 mod reference_flow;
 mod roles;
 mod sessions;
+mod workspaces;
