@@ -217,9 +217,16 @@ async fn create(
         scopes: names(&body.scopes.unwrap_or_else(|| vec![Scope::Process])),
         rate_limit_per_minute: body.rate_limit_per_minute,
         expires_at: body.expires_at,
+        rotated_from: None,
         created_by: Some(admin.session.user.id),
     };
     let mut tx = admin.write().await?;
+    if let Some(limit) = tx.organization().get().await?.max_api_keys {
+        tx.serialize().await?;
+        if tx.api_keys().count().await? >= u64::from(limit) {
+            return Err(Problem::new(Code::LimitReached, "the organization has as many API keys as its plan allows"));
+        }
+    }
     let record = ApiKey::from(tx.api_keys().insert(key).await?);
     tx.commit(Act::new("api_key.create").on("api_key", record.id.uuid()).with(&record)).await?;
     Ok(shown_once(record, &secret))
@@ -309,6 +316,7 @@ async fn rotate(
         scopes: old.scopes,
         rate_limit_per_minute: old.rate_limit_per_minute,
         expires_at: old.expires_at,
+        rotated_from: Some(old.id),
         created_by: Some(admin.session.user.id),
     };
     let record = ApiKey::from(tx.api_keys().insert(key).await?);

@@ -91,7 +91,9 @@ pub(super) async fn after_password(
             expires_in: TOKEN_TTL.as_secs(),
         }));
     }
-    start_session(api, LoginMethod::Password, account.scope, account.user_id, who, client).await.map(LoginAnswer::Tokens)
+    start_session(api, LoginMethod::Password, account.scope, account.user_id, who, client)
+        .await
+        .map(LoginAnswer::Tokens)
 }
 
 /// Checks a code of the authenticator app or, where they are taken, a recovery code. Each works once; wrong ones are counted

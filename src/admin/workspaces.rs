@@ -1,5 +1,8 @@
 //! `/workspaces`: projects and environments of an organization.
 
+use std::time::Duration;
+
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
@@ -8,15 +11,20 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults, nullable,
+    Authorized, IfMatch, Input, Json, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults, nullable, page,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
-use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceId};
-use crate::store::{NewWorkspace, WorkspacePatch, WorkspaceRecord};
+use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceConfig, WorkspaceId};
+use crate::store::{NewWorkspace, TenantTx, WorkspacePatch, WorkspaceRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, remove))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, update, remove))
+        .routes(routes!(archive))
+        .routes(routes!(unarchive))
+        .routes(routes!(restore))
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -80,19 +88,17 @@ pub struct WorkspaceCreate {
     config: Option<WorkspaceConfig>,
 }
 
-/// What a workspace sets for itself; missing means the default.
-#[derive(Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WorkspaceConfig {
-    /// Tell applications which categories and which policy refused a request (false).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reveal: Option<bool>,
-}
-
-impl WorkspaceConfig {
-    fn json(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
+/// As it is stored.
+///
+/// # Errors
+/// 422: every upstream that the configuration does not have.
+fn checked(api: &Api, config: &WorkspaceConfig) -> Result<serde_json::Value, Problem> {
+    let names = config.allowed_upstreams.iter().flatten().enumerate();
+    let faults: Vec<Fault> = names
+        .filter(|(_, name)| !api.state.config.upstreams.contains_key(*name))
+        .map(|(i, _)| Fault::at(format!("/config/allowed_upstreams/{i}"), "is not the name of an upstream"))
+        .collect();
+    if faults.is_empty() { Ok(serde_json::json!(config)) } else { Err(Problem::validation(faults)) }
 }
 
 impl Input for WorkspaceCreate {
@@ -135,15 +141,45 @@ impl Input for WorkspaceUpdate {
     }
 }
 
+/// How long a deleted workspace can be restored.
+const RESTORABLE: Duration = Duration::from_secs(30 * 86_400);
+
+fn restorable_since(api: &Api) -> Timestamp {
+    api.state.clock.now().minus(RESTORABLE)
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct WorkspaceQuery {
+    /// Instead of those that are there, those that were deleted and can be restored (false).
+    deleted: Option<bool>,
+    /// How many at most, 1 to 200 (50).
+    #[param(minimum = 1, maximum = 200, example = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
 /// Workspaces
 ///
-/// Newest first.
+/// Newest first, archived ones too.
 #[utoipa::path(get, path = "/workspaces", tag = "workspaces", operation_id = "listWorkspaces",
-    security(("session" = ["workspaces:read"])), params(PageQuery), responses(
+    security(("session" = ["workspaces:read"])), params(WorkspaceQuery), responses(
     (status = 200, description = "A page of workspaces", body = List<Workspace>),
 ))]
-async fn list(admin: Authorized<ReadWorkspaces>, Query(query): Query<PageQuery>) -> Result<List<Workspace>, Problem> {
-    let page = admin.read().await?.workspaces().list(&query.into()).await?;
+async fn list(
+    admin: Authorized<ReadWorkspaces>,
+    State(api): State<Api>,
+    Query(query): Query<WorkspaceQuery>,
+) -> Result<List<Workspace>, Problem> {
+    let page = page(query.limit, query.cursor);
+    let mut tx = admin.read().await?;
+    let page = if query.deleted.unwrap_or(false) {
+        tx.workspaces().list_deleted(restorable_since(&api), &page).await?
+    } else {
+        tx.workspaces().list(&page).await?
+    };
     Ok(List::new(page, Workspace::from))
 }
 
@@ -157,6 +193,7 @@ async fn list(admin: Authorized<ReadWorkspaces>, Query(query): Query<PageQuery>)
 ))]
 async fn create(
     admin: Authorized<WriteWorkspaces>,
+    State(api): State<Api>,
     Json(body): Json<WorkspaceCreate>,
 ) -> Result<Tagged<Workspace>, Problem> {
     let workspace = NewWorkspace {
@@ -165,17 +202,24 @@ async fn create(
         description: body.description,
         environment: body.environment.unwrap_or_else(|| "production".to_owned()),
         policy_id: body.policy_id,
-        config: body.config.map_or_else(|| serde_json::json!({}), |config| config.json()),
+        config: checked(&api, &body.config.unwrap_or_default())?,
     };
     let mut tx = admin.write().await?;
-    if let Some(limit) = tx.organization().get().await?.max_workspaces
-        && tx.workspaces().count().await? >= u64::from(limit)
-    {
-        return Err(Problem::new(Code::LimitReached, "the organization has as many workspaces as its plan allows"));
-    }
+    room_for_another(&mut tx).await?;
     let record = Workspace::from(tx.workspaces().insert(workspace).await?);
     tx.commit(Act::new("workspace.create").on("workspace", record.id.uuid()).with(&record)).await?;
     Ok(Tagged(StatusCode::CREATED, record))
+}
+
+/// # Errors
+/// `limit_reached`.
+async fn room_for_another(tx: &mut TenantTx) -> Result<(), Problem> {
+    let Some(limit) = tx.organization().get().await?.max_workspaces else { return Ok(()) };
+    tx.serialize().await?;
+    if tx.workspaces().count().await? >= u64::from(limit) {
+        return Err(Problem::new(Code::LimitReached, "the organization has as many workspaces as its plan allows"));
+    }
+    Ok(())
 }
 
 /// A workspace
@@ -201,6 +245,7 @@ async fn get(admin: Authorized<ReadWorkspaces>, Path(id): Path<WorkspaceId>) -> 
 ))]
 async fn update(
     admin: Authorized<WriteWorkspaces>,
+    State(api): State<Api>,
     Path(id): Path<WorkspaceId>,
     if_match: IfMatch,
     Json(body): Json<WorkspaceUpdate>,
@@ -210,7 +255,7 @@ async fn update(
         description: body.description,
         environment: body.environment,
         policy_id: body.policy_id,
-        config: body.config.map(|config| config.json()),
+        config: body.config.map(|config| checked(&api, &config)).transpose()?,
         is_active: body.is_active,
     };
     let mut tx = admin.write().await?;
@@ -223,7 +268,7 @@ async fn update(
 
 /// Delete a workspace
 ///
-/// Its API keys are revoked with it.
+/// Its API keys are revoked with it, for good. The workspace can be restored for 30 days.
 #[utoipa::path(delete, path = "/workspaces/{id}", tag = "workspaces", operation_id = "deleteWorkspace",
     security(("session" = ["workspaces:write"])), params(("id" = WorkspaceId, Path)), responses(
     (status = 204, description = "Deleted"),
@@ -236,4 +281,65 @@ async fn remove(admin: Authorized<WriteWorkspaces>, Path(id): Path<WorkspaceId>)
     }
     tx.commit(Act::new("workspace.delete").on("workspace", id.uuid()).without(&old)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Archive a workspace
+///
+/// Its keys are refused from their next request on, and work again once it is unarchived.
+#[utoipa::path(post, path = "/workspaces/{id}/archive", tag = "workspaces", operation_id = "archiveWorkspace",
+    security(("session" = ["workspaces:write"])), params(("id" = WorkspaceId, Path)), responses(
+    (status = 200, description = "Archived; `is_active` is false", body = Workspace),
+))]
+async fn archive(
+    admin: Authorized<WriteWorkspaces>,
+    Path(id): Path<WorkspaceId>,
+) -> Result<Tagged<Workspace>, Problem> {
+    set_active(&admin, id, false).await
+}
+
+/// Unarchive a workspace
+///
+/// Its keys work again, except those that were revoked or have expired.
+#[utoipa::path(post, path = "/workspaces/{id}/unarchive", tag = "workspaces", operation_id = "unarchiveWorkspace",
+    security(("session" = ["workspaces:write"])), params(("id" = WorkspaceId, Path)), responses(
+    (status = 200, description = "In use again", body = Workspace),
+))]
+async fn unarchive(
+    admin: Authorized<WriteWorkspaces>,
+    Path(id): Path<WorkspaceId>,
+) -> Result<Tagged<Workspace>, Problem> {
+    set_active(&admin, id, true).await
+}
+
+async fn set_active(
+    admin: &Authorized<WriteWorkspaces>,
+    id: WorkspaceId,
+    is_active: bool,
+) -> Result<Tagged<Workspace>, Problem> {
+    let mut tx = admin.write().await?;
+    let patch = WorkspacePatch { is_active: Some(is_active), ..WorkspacePatch::default() };
+    let record = Workspace::from(tx.workspaces().update(id, patch, None).await?.ok_or_else(Problem::not_found)?);
+    let action = if is_active { "workspace.unarchive" } else { "workspace.archive" };
+    tx.commit(Act::new(action).on("workspace", id.uuid())).await?;
+    Ok(Tagged(StatusCode::OK, record))
+}
+
+/// Restore a deleted workspace
+///
+/// Within 30 days. The keys that were revoked with it stay revoked: create others.
+#[utoipa::path(post, path = "/workspaces/{id}/restore", tag = "workspaces", operation_id = "restoreWorkspace",
+    security(("session" = ["workspaces:write"])), params(("id" = WorkspaceId, Path)), responses(
+    (status = 200, description = "Restored", body = Workspace),
+    (status = 409, description = "Another workspace has its name"),
+))]
+async fn restore(
+    admin: Authorized<WriteWorkspaces>,
+    State(api): State<Api>,
+    Path(id): Path<WorkspaceId>,
+) -> Result<Tagged<Workspace>, Problem> {
+    let mut tx = admin.write().await?;
+    room_for_another(&mut tx).await?;
+    let record = tx.workspaces().restore(id, restorable_since(&api)).await?.ok_or_else(Problem::not_found)?;
+    tx.commit(Act::new("workspace.restore").on("workspace", id.uuid())).await?;
+    Ok(Tagged(StatusCode::OK, record.into()))
 }

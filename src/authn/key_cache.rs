@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use super::key::ApiKeySecret;
 use super::key_usage::{KeyUsage, Usage};
 use crate::cache::{FreshCache, Loaded, Rules, Standing};
-use crate::domain::{ApiKeyId, OrgId, SharedClock, Timestamp, WorkspaceId};
+use crate::domain::{ApiKeyId, OrgId, SharedClock, Timestamp, WorkspaceConfig, WorkspaceId};
 use crate::store::{Change, KeyHash, ResolvedKey, Store, StoreError, TenantScope};
 use crate::telemetry::Metrics;
 
@@ -49,8 +49,8 @@ pub struct Caller {
     pub scopes: Vec<String>,
     pub rate_limit_per_minute: Option<u32>,
     pub expires_at: Option<Timestamp>,
-    /// Tell clients categories and policy of a refusal.
-    pub reveal: bool,
+    /// What the workspace sets for itself.
+    pub config: WorkspaceConfig,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -266,7 +266,7 @@ async fn look_up(
             scopes: key.scopes,
             rate_limit_per_minute: key.rate_limit_per_minute,
             expires_at: key.expires_at,
-            reveal: key.reveal,
+            config: key.config,
         };
         Known::Good { caller: Arc::new(caller), usage: Arc::new(usage) }
     } else {

@@ -46,7 +46,7 @@ impl Database {
             key_active: true,
             workspace_active: true,
             org_active: true,
-            reveal: false,
+            config: crate::domain::WorkspaceConfig::default(),
         };
         self.0.keys.lock().insert(key.hash(), resolved);
     }

@@ -135,6 +135,7 @@ pub(super) fn new_key(key: &ApiKeySecret, workspace: crate::domain::WorkspaceId)
         scopes: vec!["process".into()],
         rate_limit_per_minute: None,
         expires_at: None,
+        rotated_from: None,
         created_by: None,
     }
 }
@@ -182,6 +183,7 @@ async fn rotate(
             scopes: old.scopes,
             rate_limit_per_minute: old.rate_limit_per_minute,
             expires_at: old.expires_at,
+            rotated_from: Some(old.id),
             ..new_key(&key, old.workspace_id)
         })
         .await?;

@@ -7,6 +7,7 @@ mod ids;
 mod secret;
 mod time;
 mod verdict;
+mod workspace_config;
 
 pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source};
 pub use dialect::Dialect;
@@ -17,3 +18,4 @@ pub use ids::{
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};
+pub use workspace_config::WorkspaceConfig;

@@ -67,7 +67,7 @@ impl Gate {
         self.state.metrics.count_detections(&inspection.findings);
         context.action = inspection.verdict.action;
         if inspection.verdict.blocked() {
-            let reveal = context.caller.as_deref().is_some_and(|caller| caller.reveal);
+            let reveal = context.caller.as_deref().is_some_and(|caller| caller.config.reveals());
             let revealed = reveal.then(|| (inspection.verdict.categories.clone(), policy.label().to_string()));
             let blocked = Blocked::input(inspection.verdict.risk_score, inspection.verdict.pii_detected, revealed);
             context.inspection = Some(inspection);

@@ -165,6 +165,11 @@ impl Gate {
         let upstream = route.upstream.clone();
         context.route = Some(route);
         self.admit(&head.headers, context).await?;
+        let allowed =
+            context.caller.as_deref().is_some_and(|caller| caller.config.allows(&upstream.name, upstream.dialect));
+        if !allowed {
+            return Err(Problem::upstream_not_allowed().into());
+        }
         let own_credential = upstream.config.api_key.is_some();
         let query = query::read(query, upstream.dialect, own_credential)?;
         let body = self.read_body(session, context).await?;
@@ -201,10 +206,13 @@ impl Gate {
     async fn read_body(&self, session: &mut Session, context: &mut Context) -> Result<Bytes, Stop> {
         let config = &self.state.config;
         let started = std::time::Instant::now();
-        let read = body::read_whole(session, config.max_request_body.as_usize(), config.body_timeout.get()).await;
+        let own = context.caller.as_deref().and_then(|caller| caller.config.max_request_body_bytes);
+        let most = own.unwrap_or(u64::MAX).min(config.max_request_body.as_u64());
+        let limit = usize::try_from(most).unwrap_or(usize::MAX);
+        let read = body::read_whole(session, limit, config.body_timeout.get()).await;
         context.body_wait = started.elapsed();
         read.map_err(|unread| match unread {
-            Unread::TooLarge => Problem::too_large(config.max_request_body.as_u64()).into(),
+            Unread::TooLarge => Problem::too_large(most).into(),
             Unread::TooSlow => Stop::Refused { problem: Problem::too_slow(), trusted: false },
             Unread::Broken(error) => Stop::Broken(error),
         })

@@ -63,6 +63,12 @@ impl Problem {
         Self { final_answer: true, ..Self::new(403, "permission_error", message) }
     }
 
+    /// The workspace's own configuration leaves the upstream or its dialect out.
+    pub(super) fn upstream_not_allowed() -> Self {
+        let message = "the workspace of the API key does not allow this upstream";
+        Self { final_answer: true, ..Self::new(403, "permission_error", message) }
+    }
+
     pub(super) fn unknown_path() -> Self {
         Self::new(404, "not_found", "the gateway has no such path")
     }

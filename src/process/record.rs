@@ -16,12 +16,7 @@ pub(super) const GUARD_UNAVAILABLE: &str = "guard_unavailable";
 const MAX_USER_ID: usize = 256;
 
 /// A request of `caller`, or of nobody known, about which nothing has been decided: as it stands, it is a refusal.
-pub(super) fn received(
-    caller: Option<&Caller>,
-    request_id: RequestId,
-    at: Timestamp,
-    node: &Arc<str>,
-) -> AuditEvent {
+pub(super) fn received(caller: Option<&Caller>, request_id: RequestId, at: Timestamp, node: &Arc<str>) -> AuditEvent {
     AuditEvent {
         id: request_id.audit_id(),
         org_id: caller.map(|caller| caller.org_id),
@@ -163,7 +158,7 @@ mod tests {
             scopes: vec!["process".to_owned()],
             rate_limit_per_minute: None,
             expires_at: None,
-            reveal: true,
+            config: crate::domain::WorkspaceConfig::default(),
         }
     }
 

@@ -53,6 +53,8 @@ pub struct NewApiKey {
     pub scopes: Vec<String>,
     pub rate_limit_per_minute: Option<u32>,
     pub expires_at: Option<Timestamp>,
+    /// The key that this one replaces.
+    pub rotated_from: Option<ApiKeyId>,
     pub created_by: Option<UserId>,
 }
 
@@ -83,9 +85,9 @@ impl ApiKeys<'_> {
         const INSERT: TenantSql = tenant_sql!(
             "INSERT INTO api_keys (
                 org_id, id, workspace_id, name, key_hash, key_prefix, last_four, scopes, rate_limit_per_minute, expires_at,
-                created_by, created_at, updated_at
+                created_by, created_at, updated_at, rotated_from
             )
-            SELECT org_id, $2, id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12
+            SELECT org_id, $2, id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13
             FROM workspaces
             WHERE org_id = $1 AND id = $3 AND deleted_at IS NULL
             RETURNING key_hash, ",
@@ -106,6 +108,7 @@ impl ApiKeys<'_> {
             .bind(key.expires_at)
             .bind(key.created_by)
             .bind(now)
+            .bind(key.rotated_from)
             .optional()
             .await
             .map_err(taken("api key"))?;
@@ -134,6 +137,17 @@ impl ApiKeys<'_> {
         let start = page.start::<Uuid>()?;
         let rows = self.tx.statement(LIST).bind(start).bind(workspace).bind(page.rows()).all().await?;
         Ok(page.page(rows, |key: &ApiKeyRecord| key.id.uuid()))
+    }
+
+    /// Those that still work.
+    pub async fn count(&mut self) -> Result<u64, StoreError> {
+        const COUNT: TenantSql = tenant_sql!(
+            "SELECT COUNT(*) FROM api_keys
+            WHERE org_id = $1 AND is_active AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"
+        );
+        let now = self.tx.now();
+        let (count,): (i64,) = self.tx.statement(COUNT).bind(now).one().await?;
+        Ok(count.unsigned_abs())
     }
 
     /// Renames, and sets scopes or the limit; `None` leaves a field as it is.

@@ -201,6 +201,15 @@ impl TenantTx {
         feed::commit(self).await
     }
 
+    /// Lets the organization's transactions past this point one at a time, until they end: what one counts, no other
+    /// changes meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn serialize(&mut self) -> Result<(), StoreError> {
+        self.tx.serialize(self.scope).await
+    }
+
     /// A statement with the organization bound as `$1`.
     fn statement(&mut self, sql: TenantSql) -> Statement<'_> {
         self.tx.statement(sql.text()).bind(self.scope.org)

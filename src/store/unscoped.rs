@@ -9,13 +9,13 @@ use super::error::taken;
 use super::identity::requires_mfa;
 use super::statement::{TenantSql, tenant_sql};
 use super::users::{email_key, user_columns};
-use super::values::OptionalCount;
+use super::values::{OptionalCount, corrupt};
 use super::workspaces::{distinct, slug};
 use super::{
     Actor, ActorType, AuditRow, KeyHash, NewAdminEvent, NewOrganization, NewUser, NewWorkspace, Origin, Registered,
     Store, StoreError, TenantScope, TenantTx, UserRecord, admin_events, audit_insert,
 };
-use crate::domain::{ApiKeyId, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceId};
+use crate::domain::{ApiKeyId, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceConfig, WorkspaceId};
 
 /// An API key that exists, with everything its validity hangs on; the caller judges it against the clock.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ pub struct ResolvedKey {
     pub key_active: bool,
     pub workspace_active: bool,
     pub org_active: bool,
-    /// The workspace's `config.reveal`.
-    pub reveal: bool,
+    /// What the workspace sets for itself.
+    pub config: WorkspaceConfig,
 }
 
 /// What a log-in is checked against.
@@ -113,7 +113,10 @@ impl Store {
         let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
         let row: Option<KeyRow> = tx.statement(RESOLVE).bind(*hash).optional().await?;
         tx.commit().await?;
-        Ok(row.map(|row| ResolvedKey {
+        let Some(row) = row else { return Ok(None) };
+        // A setting that this version does not know could not be enforced: the key fails closed.
+        let config = serde_json::from_value(row.config.0).map_err(|cause| corrupt("workspaces", "config", cause))?;
+        Ok(Some(ResolvedKey {
             scope: TenantScope { org: row.org_id },
             key_id: row.id,
             workspace_id: row.workspace_id,
@@ -123,7 +126,7 @@ impl Store {
             key_active: row.key_active,
             workspace_active: row.workspace_active,
             org_active: row.org_active,
-            reveal: row.config.get("reveal").and_then(serde_json::Value::as_bool).unwrap_or(false),
+            config,
         }))
     }
 

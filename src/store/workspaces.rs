@@ -17,7 +17,7 @@ pub struct WorkspaceRecord {
     pub environment: String,
     /// The policy in force; None means the organization's default, then the preset `balanced`.
     pub policy_id: Option<PolicyId>,
-    /// Overrides of the configuration (`{}` by default); `reveal` (bool) is read by the gateway.
+    /// Overrides of the configuration (`{}` by default), as `domain::WorkspaceConfig` reads them.
     #[sqlx(json)]
     pub config: serde_json::Value,
     pub is_active: bool,
@@ -110,6 +110,25 @@ impl Workspaces<'_> {
         Ok(page.page(rows, |workspace: &WorkspaceRecord| workspace.id.uuid()))
     }
 
+    /// Those that were deleted after `since`.
+    pub async fn list_deleted(
+        &mut self,
+        since: Timestamp,
+        page: &PageRequest,
+    ) -> Result<Page<WorkspaceRecord>, StoreError> {
+        const LIST: TenantSql = tenant_sql!(
+            "SELECT ",
+            columns!(),
+            " FROM workspaces
+            WHERE org_id = $1 AND id < $2 AND deleted_at > $3
+            ORDER BY id DESC
+            LIMIT $4"
+        );
+        let start = page.start::<Uuid>()?;
+        let rows = self.tx.statement(LIST).bind(start).bind(since).bind(page.rows()).all().await?;
+        Ok(page.page(rows, |workspace: &WorkspaceRecord| workspace.id.uuid()))
+    }
+
     /// # Errors
     /// [`StoreError::Stale`] when `expected` is given and is not the row's version; [`StoreError::Conflict`]`("workspace name")`;
     /// [`StoreError::Missing`]`("policy_id")`.
@@ -186,6 +205,28 @@ impl Workspaces<'_> {
             self.tx.record(Change::Organization { org });
         }
         Ok(removed)
+    }
+
+    /// Takes back a deletion after `since`; the workspace's keys stay revoked. None when nothing was deleted since then.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]`("workspace name")` when the name was given to another meanwhile.
+    pub async fn restore(&mut self, id: WorkspaceId, since: Timestamp) -> Result<Option<WorkspaceRecord>, StoreError> {
+        const RESTORE: TenantSql = tenant_sql!(
+            "UPDATE workspaces
+            SET deleted_at = NULL, is_active = TRUE, version = version + 1, updated_at = $4
+            WHERE org_id = $1 AND id = $2 AND deleted_at > $3
+            RETURNING ",
+            columns!()
+        );
+        let now = self.tx.now();
+        let restored = self.tx.statement(RESTORE).bind(id).bind(since).bind(now).optional().await;
+        let restored = restored.map_err(taken("workspace name"))?;
+        if restored.is_some() {
+            let org = self.tx.scope().org_id();
+            self.tx.record(Change::Organization { org });
+        }
+        Ok(restored)
     }
 
     pub async fn count(&mut self) -> Result<u64, StoreError> {

@@ -5,3 +5,4 @@ mod faults;
 mod framing;
 mod journey;
 mod tls;
+mod workspaces;

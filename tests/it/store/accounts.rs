@@ -26,7 +26,7 @@ async fn open(world: &World, seed: u8, lasts: Duration) -> SessionId {
         user_agent: None,
         ip: None,
     };
-    world.store.open_session(world.acme.scope, session).await.unwrap().id
+    world.store.open_session(world.acme.scope, session, super::login_event()).await.unwrap().id
 }
 
 on_both_engines! {

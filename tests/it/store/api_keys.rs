@@ -24,7 +24,7 @@ on_both_engines! {
         assert_eq!(resolved.scope, world.acme.scope);
         assert_eq!((resolved.scopes, resolved.rate_limit_per_minute), (key.scopes, Some(600)));
         assert_eq!(resolved.expires_at, key.expires_at);
-        assert!(resolved.key_active && resolved.workspace_active && resolved.org_active && !resolved.reveal);
+        assert!(resolved.key_active && resolved.workspace_active && resolved.org_active && !resolved.config.reveals());
         assert!(world.store.resolve_api_key(&KeyHash([2; 32])).await.unwrap().is_none(), "unknown");
     }
 

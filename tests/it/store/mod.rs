@@ -162,6 +162,7 @@ fn new_key(workspace_id: WorkspaceId, seed: u8) -> NewApiKey {
         scopes: vec!["process".to_owned(), "metrics".to_owned()],
         rate_limit_per_minute: Some(600),
         expires_at: Some(START.plus(30 * DAY)),
+        rotated_from: None,
         created_by: None,
     }
 }

@@ -70,7 +70,7 @@ on_both_engines! {
         tx.workspaces().update(world.acme.workspace_id, patch, None).await.unwrap();
         tx.commit().await.unwrap();
         let resolved = world.store.resolve_api_key(&KeyHash([1; 32])).await.unwrap().unwrap();
-        assert!(resolved.key_active && !resolved.workspace_active && resolved.org_active && resolved.reveal);
+        assert!(resolved.key_active && !resolved.workspace_active && resolved.org_active && resolved.config.reveals());
     }
 }
 
