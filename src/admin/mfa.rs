@@ -127,7 +127,7 @@ async fn check_code(
 }
 
 fn wrong_code() -> Problem {
-    Problem::new(Code::InvalidMfaCode, "the code is wrong, was used before, or has passed")
+    Problem::new(Code::WrongSecondFactor, "the code is wrong, was used before, or has passed")
 }
 
 /// A person's password once more, before their second factor changes.

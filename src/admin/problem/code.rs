@@ -53,7 +53,7 @@ codes! {
     /// The refresh token is unknown, expired, or was used before. Log in again.
     InvalidRefreshToken = 401 "invalid_refresh_token", "Invalid refresh token";
     /// The code of the second factor is wrong, was used before, or has passed.
-    InvalidMfaCode = 401 "invalid_mfa_code", "Invalid code";
+    WrongSecondFactor = 401 "invalid_mfa_code", "Invalid code";
     /// The token of a half-done log-in is not valid or has expired. Log in again.
     InvalidMfaToken = 401 "invalid_mfa_token", "Invalid MFA token";
     /// The log-in at the organization's own provider did not lead to an account here.

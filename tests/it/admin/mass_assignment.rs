@@ -62,7 +62,7 @@ async fn what_no_caller_may_set_is_refused_in_every_body(database: TestDatabase)
             let mut body = schemas.example(schema, org.workspace().await["id"].as_str().unwrap());
             body[field] = value;
             let mut request = caller.request(operation.method.clone(), &path).header("if-match", "\"1\"").json(&body);
-            if operation.kind == Kind::Application {
+            if matches!(operation.kind, Kind::Application | Kind::Directory) {
                 request = request.header("x-api-key", &sentinel.tenant.key);
             }
             let problem = caller.send(request).await.problem(422, "validation_failed");
@@ -86,7 +86,7 @@ async fn a_text_that_no_database_stores_is_refused_in_every_body(database: TestD
     let (operations, schemas) = operations(&client).await;
     let workspace = org.workspace().await["id"].as_str().unwrap().to_owned();
     let mut tried = 0;
-    for operation in operations.iter().filter(|operation| operation.kind != Kind::Application) {
+    for operation in operations.iter().filter(|one| !matches!(one.kind, Kind::Application | Kind::Directory)) {
         let Some(schema) = &operation.body else { continue };
         let path = operation.path_of(&org.owner).await;
         for (name, property) in schemas.properties(schema) {

@@ -57,6 +57,7 @@ async fn every_operation_asks_for_what_it_documents(database: TestDatabase) {
                     assert!(problem["detail"].as_str().unwrap().contains(needed.as_str()), "{what}");
                 }
                 (_, Kind::Application) => drop(answer.problem(401, "invalid_api_key")),
+                (_, Kind::Directory) => assert_eq!(status, 401, "{what}"),
                 (_, Kind::Open) => assert_ne!(answer.body["code"], "permission_denied", "{what}"),
                 _ => {
                     assert_ne!(status, 401, "{what}");
@@ -77,6 +78,7 @@ async fn nobody(operation: &Operation, client: &Client, path: &str, body: Option
     match operation.kind {
         Kind::Open => assert_ne!(answer.body["code"], "unauthenticated", "{}", operation.name()),
         Kind::Application => drop(answer.problem(401, "invalid_api_key")),
+        Kind::Directory => assert_eq!(answer.status.as_u16(), 401, "{}", operation.name()),
         Kind::Object | Kind::Own => {
             let challenge = match &operation.permission {
                 Some(permission) => format!("Bearer realm=\"sentinel\", scope=\"{permission}\""),
