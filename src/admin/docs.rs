@@ -355,9 +355,9 @@ mod tests {
                 "GET /openapi.json",
                 "GET /problems/{code}",
                 "POST /auth/login",
+                "POST /auth/mfa/verify",
                 "POST /auth/password/forgot",
                 "POST /auth/password/reset",
-                "POST /auth/mfa/verify",
                 "POST /auth/refresh",
                 "POST /auth/register"
             ]

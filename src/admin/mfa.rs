@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::{TokenPair, check_password, start_session};
-use super::extract::{Authorized, Client, Input, Json, Myself, Stranger};
+use super::extract::{Authorized, Client, Enrolling, Input, Json, Stranger};
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Attempt, Who};
 use crate::authn::{ClientInfo, RecoveryCodes, TotpSecret};
@@ -171,7 +171,7 @@ impl Input for MfaVerify {}
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MfaPassword {
-    #[schema(value_type = String, format = Password, max_length = 128)]
+    #[schema(value_type = String, format = Password, max_length = 128, example = "correct horse battery staple")]
     password: Secret<String>,
 }
 
@@ -204,7 +204,7 @@ pub struct MfaRecoveryCodes {
     (status = 200, description = "The secret", body = MfaEnrolment),
     (status = 409, description = "A second factor is in force"),
 ))]
-async fn enrol(me: Authorized<Myself>, State(api): State<Api>) -> Result<axum::Json<MfaEnrolment>, Problem> {
+async fn enrol(me: Authorized<Enrolling>, State(api): State<Api>) -> Result<axum::Json<MfaEnrolment>, Problem> {
     let user = &me.session.user;
     let secret = TotpSecret::generate();
     let sealed = api.sealer()?.seal(&secret_context(user.id), secret.expose()).map_err(Problem::internal)?;
@@ -226,7 +226,7 @@ async fn enrol(me: Authorized<Myself>, State(api): State<Api>) -> Result<axum::J
     (status = 429, description = "`mfa_locked`; see `Retry-After`"),
 ))]
 async fn confirm(
-    me: Authorized<Myself>,
+    me: Authorized<Enrolling>,
     State(api): State<Api>,
     Json(body): Json<MfaCode>,
 ) -> Result<axum::Json<MfaRecoveryCodes>, Problem> {
@@ -289,7 +289,7 @@ async fn verify(
     (status = 409, description = "No second factor is in force"),
 ))]
 async fn regenerate(
-    me: Authorized<Myself>,
+    me: Authorized<Enrolling>,
     State(api): State<Api>,
     Client(client): Client,
     stranger: Stranger,
@@ -315,7 +315,7 @@ async fn regenerate(
     (status = 409, description = "No second factor is in force"),
 ))]
 async fn disable(
-    me: Authorized<Myself>,
+    me: Authorized<Enrolling>,
     State(api): State<Api>,
     Client(client): Client,
     stranger: Stranger,

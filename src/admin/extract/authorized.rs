@@ -17,8 +17,10 @@ use crate::store::{Origin, Store, TenantTx};
 pub trait Requires: Send + Sync + 'static {
     /// None: being logged in is enough.
     const PERMISSION: Option<Permission>;
-    /// Allowed before a temporary password has been changed, and before a second factor that is demanded has been enrolled.
+    /// Allowed before a temporary password has been changed.
     const BEFORE_PASSWORD_CHANGE: bool = false;
+    /// Allowed before a second factor that is demanded has been enrolled.
+    const BEFORE_ENROLMENT: bool = false;
 }
 
 macro_rules! requirements {
@@ -54,6 +56,15 @@ pub struct Myself;
 impl Requires for Myself {
     const PERMISSION: Option<Permission> = None;
     const BEFORE_PASSWORD_CHANGE: bool = true;
+    const BEFORE_ENROLMENT: bool = true;
+}
+
+/// Requires a session that need not have the second factor that the organization demands.
+pub struct Enrolling;
+
+impl Requires for Enrolling {
+    const PERMISSION: Option<Permission> = None;
+    const BEFORE_ENROLMENT: bool = true;
 }
 
 /// Requires a session whose temporary password, if it had one, has been changed.
@@ -119,7 +130,7 @@ impl<P: Requires> Authorized<P> {
             let detail = "set a new password with `POST /auth/password` first";
             return Err(Problem::new(Code::PasswordChangeRequired, detail));
         }
-        if session.mfa_missing && !P::BEFORE_PASSWORD_CHANGE {
+        if session.mfa_missing && !P::BEFORE_ENROLMENT {
             let detail = "the organization demands a second factor: enrol one with `POST /auth/mfa/enrol` first";
             return Err(Problem::new(Code::MfaEnrolmentRequired, detail));
         }

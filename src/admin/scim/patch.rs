@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::ScimError;
 
 #[derive(Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({"Operations": [{"op": "replace", "path": "active", "value": false}]}))]
 pub struct ScimPatch {
     #[serde(rename = "Operations", alias = "operations")]
     #[schema(min_items = 1)]

@@ -3,6 +3,8 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::client::{Client, PASSWORD};
 use super::operations::furnished;
 use crate::support::{Sentinel, TestDatabase, on_both_engines};
@@ -31,7 +33,12 @@ async fn the_api_keeps_what_its_document_says(database: TestDatabase) {
     let org = furnished(&client).await;
     let token = |tokens: serde_json::Value| tokens["access_token"].as_str().unwrap().to_owned();
     let session = token(client.login(&org.email, PASSWORD).await.ok(200));
-    let to_be_ended = token(client.login(&org.email, PASSWORD).await.ok(200));
+    // Of another person: what ends sessions must not end the one in use.
+    let (other, _) = org.person("admin", json!([])).await;
+    let email = other.get("/auth/me").await.ok(200)["email"].as_str().unwrap().to_owned();
+    let to_be_ended = token(client.login(&email, "correct horse battery staple").await.ok(200));
+    let directory = org.owner.post("/orgs/me/scim-token", serde_json::Value::Null).await.ok(201);
+    let directory = directory["token"].as_str().unwrap().to_owned();
     // Of another organization: what is tried may revoke its own.
     let key = sentinel.tenant.key.clone();
 
@@ -40,7 +47,7 @@ async fn the_api_keeps_what_its_document_says(database: TestDatabase) {
         .args(["--config-file", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml"), "run"])
         .args([&format!("{}/openapi.json", sentinel.admin_url()), "--checks", "all", "--no-color", "--no-shrink"])
         .args(["--header", &format!("Authorization: Bearer {session}")])
-        .envs([("LOGOUT_TOKEN", to_be_ended), ("API_KEY", key)])
+        .envs([("LOGOUT_TOKEN", to_be_ended), ("API_KEY", key), ("SCIM_TOKEN", directory)])
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null());
     match &seconds {

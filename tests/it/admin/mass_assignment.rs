@@ -49,6 +49,10 @@ async fn what_no_caller_may_set_is_refused_in_every_body(database: TestDatabase)
     let (mut rows, mut meant) = (Vec::new(), Vec::new());
     for operation in &operations {
         let Some(schema) = &operation.body else { continue };
+        if operation.kind == Kind::Directory {
+            // What Sentinel does not know is left out there, as RFC 7644 wants; `admin/scim.rs`.
+            continue;
+        }
         let properties = schemas.properties(schema);
         let mut cells = Vec::new();
         for (field, value) in injected() {
@@ -62,7 +66,7 @@ async fn what_no_caller_may_set_is_refused_in_every_body(database: TestDatabase)
             let mut body = schemas.example(schema, org.workspace().await["id"].as_str().unwrap());
             body[field] = value;
             let mut request = caller.request(operation.method.clone(), &path).header("if-match", "\"1\"").json(&body);
-            if matches!(operation.kind, Kind::Application | Kind::Directory) {
+            if operation.kind == Kind::Application {
                 request = request.header("x-api-key", &sentinel.tenant.key);
             }
             let problem = caller.send(request).await.problem(422, "validation_failed");

@@ -225,7 +225,17 @@ mod postgres {
         }
         assert_eq!(
             open,
-            ["api_keys", "audit_logs", "organizations", "refresh_tokens", "sessions", "users", "workspaces"]
+            [
+                "api_keys",
+                "audit_logs",
+                "organizations",
+                "password_resets",
+                "refresh_tokens",
+                "scim_tokens",
+                "sessions",
+                "users",
+                "workspaces"
+            ]
         );
         // Readable, not writable.
         run(&mut runtime, "UPDATE users SET full_name = 'planted'").await.unwrap();

@@ -96,13 +96,13 @@ fn unscoped_statements_are_these() {
     assert_eq!(
         found,
         [
+            "identity.rs: resolve_person",
+            "identity.rs: resolve_scim_token",
+            "identity.rs: sign_on_scope",
             "login_lockouts.rs: lock_login",
             "login_lockouts.rs: unlock_login",
             "password_resets.rs: resolve_password_reset",
             "prune.rs: prune_expired",
-            "identity.rs: resolve_person",
-            "identity.rs: resolve_scim_token",
-            "identity.rs: sign_on_scope",
             "sessions.rs: rotate_session",
             "unscoped.rs: find_login",
             "unscoped.rs: operator_scope",
