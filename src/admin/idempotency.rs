@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -20,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::Api;
 use super::extract::{bearer, whole_body};
 use super::problem::{Code, Problem};
-use crate::domain::Secret;
+use crate::authn::Sealer;
 use crate::store::{Begun, IdempotentRequest, KeptAnswer, Store, StoreError, TenantScope};
 
 /// The request header.
@@ -34,44 +33,26 @@ const LONGEST: usize = 255;
 /// Headers of an answer that are kept.
 const HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::ETAG];
 
-/// Encrypts kept answers.
-pub struct Seal(RandomizedNonceKey);
-
 #[derive(Serialize, Deserialize)]
 struct Answer {
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Seal {
-    /// With a key made of the installation's secret, so that every node can open what another sealed.
-    #[must_use]
-    pub fn new(secret: &Secret<String>) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"sentinel: answers kept for Idempotency-Key\0");
-        hash.update(secret.expose());
-        Self(RandomizedNonceKey::new(&AES_256_GCM, &hash.finalize()).unwrap_or_else(|_| {
-            unreachable!("a SHA-256 hash is as long as a key of AES-256");
-        }))
-    }
+/// `key` is bound to the text: the answer to one request cannot be given for another.
+fn seal(sealer: &Sealer, key: &str, answer: &Answer) -> Result<String, Problem> {
+    let text = serde_json::to_vec(answer).map_err(Problem::internal)?;
+    Ok(STANDARD.encode(sealer.seal(&context(key), &text).map_err(Problem::internal)?))
+}
 
-    /// `key` is bound to the text: the answer to one request cannot be given for another.
-    fn seal(&self, key: &str, answer: &Answer) -> Result<String, Problem> {
-        let mut text = serde_json::to_vec(answer).map_err(Problem::internal)?;
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(key), &mut text).map_err(Problem::internal)?;
-        let mut sealed = nonce.as_ref().to_vec();
-        sealed.extend(text);
-        Ok(STANDARD.encode(sealed))
-    }
+/// None when it was sealed under a secret that is gone.
+fn open(sealer: &Sealer, key: &str, sealed: &str) -> Option<Answer> {
+    let text = sealer.open(&context(key), &STANDARD.decode(sealed).ok()?).ok()?;
+    serde_json::from_slice(text.expose()).ok()
+}
 
-    /// None when it was sealed under another secret.
-    fn open(&self, key: &str, sealed: &str) -> Option<Answer> {
-        let mut sealed = STANDARD.decode(sealed).ok()?;
-        let (nonce, text) = sealed.split_at_mut_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let text = self.0.open_in_place(nonce, Aad::from(key), text).ok()?;
-        serde_json::from_slice(text).ok()
-    }
+fn context(key: &str) -> String {
+    format!("idempotency_keys.answer:{key}")
 }
 
 /// The middleware.
@@ -101,7 +82,7 @@ pub async fn once(State(api): State<Api>, request: Request, next: Next) -> Respo
     };
     match begin(&api.state.store, session.scope, &claim).await {
         Ok(Begun::First) => {}
-        Ok(Begun::Answered(answer)) => return replay(&api.seal, &claim.key, answer),
+        Ok(Begun::Answered(answer)) => return replay(&api, &claim.key, answer),
         Ok(Begun::InFlight) => {
             let detail = "the first request with this key has not been answered; ask again later";
             return Problem::new(Code::IdempotencyInFlight, detail).into_response();
@@ -148,8 +129,8 @@ async fn begin(store: &Store, scope: TenantScope, claim: &IdempotentRequest) -> 
     Ok(begun)
 }
 
-fn replay(seal: &Seal, key: &str, kept: KeptAnswer) -> Response {
-    let Some(answer) = seal.open(key, &kept.sealed) else {
+fn replay(api: &Api, key: &str, kept: KeptAnswer) -> Response {
+    let Some(answer) = api.sealer().ok().and_then(|sealer| open(sealer, key, &kept.sealed)) else {
         let detail =
             "the request was done, but its answer can no longer be read: the installation's secret has changed";
         return Problem::new(Code::Conflict, detail).into_response();
@@ -179,7 +160,7 @@ async fn keep(api: &Api, scope: TenantScope, key: String, response: Response) ->
         headers: HEADERS.iter().filter_map(named).collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    match api.seal.seal(&key, &answer) {
+    match api.sealer().and_then(|sealer| seal(sealer, &key, &answer)) {
         Ok(sealed) => finish(store, scope, &key, Some(KeptAnswer { status: parts.status.as_u16(), sealed })).await,
         Err(_) => tracing::error!("an answer could not be sealed; its Idempotency-Key stays in flight"),
     }
@@ -203,19 +184,20 @@ async fn finish(store: &Store, scope: TenantScope, key: &str, answer: Option<Kep
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Secret;
 
     #[test]
     fn a_sealed_answer_opens_under_its_key_and_secret_only() {
-        let seal = |secret: &str| Seal::new(&Secret::new(secret.to_owned()));
+        let sealer = |secret: &str| Sealer::new(&Secret::new(secret.to_owned()), std::iter::empty()).unwrap();
         let answer = Answer { headers: vec![("etag".into(), "\"1\"".into())], body: "{\"key\":\"snt_live_x\"}".into() };
-        let sealed = seal("one").seal("a", &answer).unwrap();
+        let sealed = seal(&sealer("one"), "a", &answer).unwrap();
         assert!(
             !sealed.contains("snt_live") && !STANDARD.decode(&sealed).unwrap().windows(8).any(|w| w == b"snt_live")
         );
-        assert_eq!(seal("one").open("a", &sealed).unwrap().body, answer.body);
-        assert!(seal("one").open("b", &sealed).is_none());
-        assert!(seal("two").open("a", &sealed).is_none());
-        assert!(seal("one").open("a", "AAAA").is_none());
+        assert_eq!(open(&sealer("one"), "a", &sealed).unwrap().body, answer.body);
+        assert!(open(&sealer("one"), "b", &sealed).is_none());
+        assert!(open(&sealer("two"), "a", &sealed).is_none());
+        assert!(open(&sealer("one"), "a", "AAAA").is_none());
     }
 
     #[test]

@@ -77,7 +77,6 @@ struct Api {
     providers: Option<Arc<Providers>>,
     refusals: Arc<trail::Refusals>,
     rates: Arc<rates::Rates>,
-    seal: Arc<idempotency::Seal>,
 }
 
 impl Api {
@@ -93,13 +92,12 @@ impl Api {
         let throttle = Arc::new(LoginThrottle::new(auth, state.store.clone(), state.clock.clone()));
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        let sealer = Sealer::new(&secret).ok().map(Arc::new);
+        let sealer = Sealer::new(&secret, auth.previous_secrets()).ok().map(Arc::new);
         let development = state.config.environment == Environment::Development;
         let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
-        let seal = Arc::new(idempotency::Seal::new(&secret));
         let rates = Arc::new(rates::Rates::new(&state.config.admin));
         let refusals = Arc::new(trail::Refusals::new());
-        Self { state, passwords, throttle, sessions, sealer, providers, refusals, rates, seal }
+        Self { state, passwords, throttle, sessions, sealer, providers, refusals, rates }
     }
 
     /// What opens the secrets at rest.

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -49,7 +50,7 @@ pub(super) struct Intake {
     batch: Arc<Batch>,
     /// Requests that have begun here and are not completed. What is not in it has no completion to wait for: a second
     /// completion, or one of a request that was not recorded, is ignored.
-    open: HashSet<AuditId>,
+    open: HashSet<AuditId, RandomState>,
     backlog: Freed,
     /// Size of the record that was refused last.
     refused: Option<u64>,

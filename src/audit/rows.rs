@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use super::outbox::{Charge, Item};
 use super::record::Entry;
 use crate::domain::{AuditEvent, AuditId, Completion, Outcome, Timestamp};
@@ -33,7 +35,7 @@ pub(super) struct Bill {
 
 #[derive(Default)]
 pub(super) struct Rows {
-    open: HashMap<AuditId, Open>,
+    open: HashMap<AuditId, Open, RandomState>,
     /// When requests without a completion arrived, oldest first. May name some that have been completed since.
     held: VecDeque<(Instant, AuditId)>,
     ready: Vec<AuditRow>,

@@ -21,8 +21,13 @@ pub enum SealError {
     Key,
 }
 
-/// Seals and opens.
+/// Seals under the key of today's secret; opens under that and those of the secrets before it.
 pub struct Sealer {
+    today: Key,
+    before: Vec<Key>,
+}
+
+struct Key {
     id: [u8; KEY_ID],
     key: LessSafeKey,
 }
@@ -36,11 +41,9 @@ impl hkdf::KeyType for Length {
     }
 }
 
-impl Sealer {
-    /// # Errors
-    /// [`SealError::Key`].
-    pub fn new(secret: &Secret<String>) -> Result<Self, SealError> {
-        let material = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sentinel").extract(secret.expose().as_bytes());
+impl Key {
+    fn of(secret: &str) -> Result<Self, SealError> {
+        let material = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sentinel").extract(secret.as_bytes());
         let mut id = [0; KEY_ID];
         let named = material.expand(&[b"seal key id"], Length(KEY_ID)).and_then(|okm| okm.fill(&mut id));
         let key = material.expand(&[b"seal key"], &AES_256_GCM).map(UnboundKey::from);
@@ -48,6 +51,14 @@ impl Sealer {
             (Ok(()), Ok(key)) => Ok(Self { id, key: LessSafeKey::new(key) }),
             _ => Err(SealError::Key),
         }
+    }
+}
+
+impl Sealer {
+    /// # Errors
+    /// [`SealError::Key`].
+    pub fn new<'s>(secret: &Secret<String>, before: impl Iterator<Item = &'s str>) -> Result<Self, SealError> {
+        Ok(Self { today: Key::of(secret.expose())?, before: before.map(Key::of).collect::<Result<_, _>>()? })
     }
 
     /// `context` names what the bytes are for and whose they are.
@@ -58,10 +69,11 @@ impl Sealer {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut body = plain.to_vec();
         let unique = Nonce::assume_unique_for_key(nonce);
-        self.key
+        self.today
+            .key
             .seal_in_place_append_tag(unique, Aad::from(context.as_bytes()), &mut body)
             .map_err(|_| SealError::Key)?;
-        Ok([&[FORMAT][..], &self.id, &nonce, &body].concat())
+        Ok([&[FORMAT][..], &self.today.id, &nonce, &body].concat())
     }
 
     /// # Errors
@@ -69,14 +81,12 @@ impl Sealer {
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
         let (head, rest) = sealed.split_at_checked(1 + KEY_ID).ok_or(SealError::Damaged)?;
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::Damaged)?;
-        match head.split_first() {
-            Some((&FORMAT, id)) if id == self.id => {}
-            Some((&FORMAT, _)) => return Err(SealError::OtherKey),
-            _ => return Err(SealError::Damaged),
-        }
+        let Some((&FORMAT, id)) = head.split_first() else { return Err(SealError::Damaged) };
+        let known = std::iter::once(&self.today).chain(&self.before).find(|known| known.id == id);
+        let key = &known.ok_or(SealError::OtherKey)?.key;
         let mut body = body.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.key.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body);
+        let opened = key.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body);
         let length = opened.map_err(|_| SealError::Damaged)?.len();
         body.truncate(length);
         Ok(Secret::new(body))
@@ -88,7 +98,7 @@ mod tests {
     use super::*;
 
     fn sealer(secret: &str) -> Sealer {
-        Sealer::new(&Secret::new(secret.to_owned())).unwrap()
+        Sealer::new(&Secret::new(secret.to_owned()), std::iter::empty()).unwrap()
     }
 
     #[test]
@@ -99,6 +109,9 @@ mod tests {
         assert_eq!(mine.open("users.mfa_secret:1", &sealed).unwrap().expose(), b"seed");
         assert_eq!(mine.open("users.mfa_secret:2", &sealed), Err(SealError::Damaged));
         assert_eq!(sealer("another secret").open("users.mfa_secret:1", &sealed), Err(SealError::OtherKey));
+        let later =
+            Sealer::new(&Secret::new("later".to_owned()), ["a secret of the tests that is long enough"].into_iter());
+        assert_eq!(later.unwrap().open("users.mfa_secret:1", &sealed).unwrap().expose(), b"seed");
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;

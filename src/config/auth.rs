@@ -12,7 +12,8 @@ pub struct AuthConfig {
     #[serde(serialize_with = "super::secrets::masked")]
     pub jwt_secret: Option<Secret<String>>,
     /// Secrets that signed before `jwt_secret` did, one a line: their access tokens are still accepted. To change the
-    /// secret without a failed request, put the old one here until `access_token_ttl` has passed.
+    /// secret without a failed request, put the old one here until `access_token_ttl` has passed; for as long as there are
+    /// second factors or sign-on providers that were set up under it, since their secrets are encrypted under it.
     #[serde(serialize_with = "super::secrets::masked")]
     pub jwt_previous_secrets: Option<Secret<String>>,
     pub access_token_ttl: HumanDuration,

@@ -25,11 +25,12 @@ use pingora::upstreams::peer::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Makes the connections of peers whose protocol is [`protocol`]; pingora pools them as the HTTP/1 they are.
-pub(super) struct Joining(TransportConnector);
+#[derive(Clone)]
+pub(super) struct Joining(Arc<TransportConnector>);
 
 impl Joining {
     pub(super) fn new(conf: &ServerConf) -> Self {
-        Self(TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf))))
+        Self(Arc::new(TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)))))
     }
 }
 

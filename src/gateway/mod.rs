@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::proxy::Session;
+use pingora::server::configuration::ServerConf;
 use prometheus::Histogram;
 use tokio::runtime::Handle;
 
@@ -71,6 +72,8 @@ struct Gate {
     head_limits: HeadLimits,
     read_limits: ReadLimits,
     scan_total: Histogram,
+    /// Shared by the threads: what it holds is the roots of TLS.
+    joining: joined::Joining,
     /// `POST`, for audit events.
     post: Arc<str>,
     /// Where database connections live.
@@ -126,6 +129,7 @@ impl Gate {
                 max_depth: config.max_json_depth,
             },
             scan_total: state.metrics.scan_duration.with_label_values(&["input", "total"]),
+            joining: joined::Joining::new(&ServerConf::default()),
             post: "POST".into(),
             main,
             state,

@@ -132,11 +132,9 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
         let (door, stop) = (door.clone(), stop.clone());
         Box::pin(async move { door.enter(proxy, stream, &stop).await })
     });
-    let mut service = ProxyServiceBuilder::new(&conf, gate)
-        .name("gateway")
-        .custom(Joining::new(&conf), enter)
-        .server_options(entry)
-        .build();
+    let joining = gate.joining.clone();
+    let mut service =
+        ProxyServiceBuilder::new(&conf, gate).name("gateway").custom(joining, enter).server_options(entry).build();
     let name = address.to_string();
     service
         .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));

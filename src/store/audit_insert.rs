@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
+use foldhash::fast::RandomState;
 use sqlx::types::Json;
 
 use super::audit_logs::audit_columns;
@@ -69,7 +70,8 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[AuditRow]) -> Result<(), StoreEr
 
 /// One row for each id, a completed one if there is one: PostgreSQL refuses to touch a row twice in one statement.
 fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
-    let mut places: HashMap<AuditId, usize> = HashMap::with_capacity(rows.len());
+    let mut places: HashMap<AuditId, usize, RandomState> =
+        HashMap::with_capacity_and_hasher(rows.len(), RandomState::default());
     let mut kept: Vec<&AuditRow> = Vec::with_capacity(rows.len());
     for row in rows {
         let place = *places.entry(row.event.id).or_insert(kept.len());
