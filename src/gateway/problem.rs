@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::domain::{Category, Dialect, RequestId};
 
@@ -46,6 +46,25 @@ impl Blocked {
         let (categories, policy) = revealed.unzip();
         Self { blocked: true, action: "block", direction: "input", risk_score, categories, policy, pii_detected }
     }
+}
+
+#[derive(Serialize)]
+struct OpenaiBody<'p> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    error: OpenaiError<'p>,
+    request_id: RequestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentinel: Option<&'p Blocked>,
+}
+
+#[derive(Serialize)]
+struct OpenaiError<'p> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    code: &'static str,
+    param: Option<&'static str>,
+    message: &'p str,
 }
 
 impl Problem {
@@ -137,11 +156,12 @@ impl Problem {
     /// The body in the shape of `dialect`.
     pub(super) fn body(&self, dialect: Dialect, id: RequestId) -> Bytes {
         let mut body = match dialect {
-            Dialect::Openai | Dialect::Anthropic => json!({
-                "type": "error",
-                "error": self.openai_error(),
-                "request_id": id,
-            }),
+            Dialect::Openai | Dialect::Anthropic => {
+                // The shape of most refusals: written without a tree, which takes a fifth of the time.
+                let sentinel = self.blocked.as_deref();
+                let body = OpenaiBody { kind: "error", error: self.openai_error(), request_id: id, sentinel };
+                return serde_json::to_vec(&body).unwrap_or_default().into();
+            }
             Dialect::Gemini => json!({
                 "error": {
                     "code": self.status,
@@ -182,9 +202,9 @@ impl Problem {
         }
     }
 
-    fn openai_error(&self) -> Value {
+    fn openai_error(&self) -> OpenaiError<'_> {
         let param = self.blocked.as_ref().map(|_| "messages");
-        json!({ "type": self.kind(), "code": self.code, "param": param, "message": self.message })
+        OpenaiError { kind: self.kind(), code: self.code, param, message: &self.message }
     }
 
     fn kind(&self) -> &'static str {
@@ -263,6 +283,8 @@ pub(super) enum StreamShape {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn parsed(problem: &Problem, dialect: Dialect) -> Value {
