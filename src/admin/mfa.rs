@@ -243,7 +243,7 @@ async fn confirm(
         return Err(nothing());
     }
     tx.users().set_recovery_codes(user.id, &codes.hashes(user.id)).await?;
-    tx.users().end_other_sessions(user.id, me.session.id).await?;
+    tx.users().end_sessions(user.id, Some(me.session.id)).await?;
     tx.commit(Act::new("mfa.confirm").on("user", user.id.uuid())).await?;
     Ok(axum::Json(MfaRecoveryCodes { recovery_codes: codes.into_codes() }))
 }

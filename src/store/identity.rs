@@ -11,7 +11,7 @@ use super::error::taken;
 use super::statement::{TenantSql, tenant_sql};
 use super::users::{email_key, user_columns};
 use super::{Change, KeyHash, Store, StoreError, TenantScope, TenantTx, TokenHash, UserRecord, Users};
-use crate::domain::{OrgId, RecoveryCodeId, SessionId, Timestamp, UserId};
+use crate::domain::{OrgId, RecoveryCodeId, Timestamp, UserId};
 
 /// Wrong codes in a row after which none is looked at for a while, across all nodes and log-ins.
 const MFA_TRIES: i64 = 5;
@@ -214,17 +214,6 @@ impl Users<'_> {
         );
         let now = self.tx.now();
         self.tx.statement(RETIRE).bind(id).bind(now).execute().await?;
-        Ok(())
-    }
-
-    /// Ends every session of the person but `kept`.
-    pub async fn end_other_sessions(&mut self, id: UserId, kept: SessionId) -> Result<(), StoreError> {
-        const END: TenantSql = tenant_sql!(
-            "UPDATE sessions SET revoked_at = $4
-            WHERE org_id = $1 AND user_id = $2 AND id <> $3 AND revoked_at IS NULL"
-        );
-        let now = self.tx.now();
-        self.tx.statement(END).bind(id).bind(kept).bind(now).execute().await?;
         Ok(())
     }
 
