@@ -80,14 +80,14 @@ struct Rule {
 
 impl Rule {
     /// How long nothing is tried after `failures`: from `free` on one second, doubled by each further one.
-    fn wait(&self, failures: u32) -> Duration {
+    fn wait(&self, failures: u32) -> Option<Duration> {
         if failures >= self.locks_at {
-            self.lock
+            Some(self.lock)
         } else if failures >= self.free {
             let doublings = (failures - self.free).min(20);
-            Duration::from_secs(1 << doublings).min(self.lock)
+            Some(Duration::from_secs(1 << doublings).min(self.lock))
         } else {
-            Duration::ZERO
+            None
         }
     }
 }
@@ -97,7 +97,8 @@ struct Count {
     failures: u32,
     /// Since when the next failure to be forgotten has been fading.
     since: Timestamp,
-    open_at: Timestamp,
+    /// None: nobody has to wait, however the clocks of attempts that came at once stand to each other.
+    open_at: Option<Timestamp>,
 }
 
 impl Count {
@@ -179,7 +180,7 @@ impl LoginThrottle {
         for (i, (key, rule)) in attempt.keys.iter().enumerate() {
             let Some(count) = counts.get_mut(key) else { continue };
             count.failures = if i == 0 && forgive_account { 0 } else { count.failures.saturating_sub(1) };
-            count.open_at = count.since.plus(rule.wait(count.failures));
+            count.open_at = rule.wait(count.failures).map(|wait| count.since.plus(wait));
             if count.failures == 0 {
                 counts.remove(key);
             }
@@ -230,7 +231,8 @@ impl LoginThrottle {
     /// failures of the first.
     fn count(&self, keys: &[(Key, Rule)], now: Timestamp) -> Result<u32, Duration> {
         let mut counts = self.counts.lock();
-        let waits = keys.iter().filter_map(|(key, _)| counts.get(key)).map(|count| between(now, count.open_at));
+        let opens = keys.iter().filter_map(|(key, _)| counts.get(key)?.open_at);
+        let waits = opens.map(|open_at| between(now, open_at));
         if let Some(wait) = waits.max().filter(|wait| !wait.is_zero()) {
             return Err(wait);
         }
@@ -239,13 +241,13 @@ impl LoginThrottle {
         }
         let mut first = None;
         for (key, rule) in keys {
-            let count = counts.entry(*key).or_insert(Count { failures: 0, since: now, open_at: now });
+            let count = counts.entry(*key).or_insert(Count { failures: 0, since: now, open_at: None });
             *count = count.faded(*rule, now);
             if count.failures == 0 {
                 count.since = now;
             }
             count.failures = count.failures.saturating_add(1);
-            count.open_at = now.plus(rule.wait(count.failures));
+            count.open_at = rule.wait(count.failures).map(|wait| now.plus(wait));
             first.get_or_insert(count.failures);
         }
         Ok(first.unwrap_or_default())
@@ -319,6 +321,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn attempts_at_once_do_not_wait_for_each_other_whoever_read_the_clock_first() {
+        let World { throttle, clock, .. } = world(|_| {}).await;
+        let earlier = clock.now();
+        let keys = throttle.keys(&account_hash("a@acme.com"), HERE);
+        assert_eq!(throttle.count(&keys, earlier.plus(SECOND)), Ok(1));
+        assert_eq!(throttle.count(&keys, earlier), Ok(2));
     }
 
     #[tokio::test]
