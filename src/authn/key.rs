@@ -59,9 +59,15 @@ impl ApiKeySecret {
     pub fn looks_like(value: &[u8]) -> bool {
         // Made once: every header value of every request is looked at.
         static START: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("snt_"));
-        let is_key =
-            |at| value.get(at..).is_some_and(|rest| KEY_PREFIXES.iter().any(|p| rest.starts_with(p.as_bytes())));
-        START.find_iter(value).any(is_key)
+        let mut rest = value;
+        // Not `find_iter`, which copies the searcher for every value.
+        while let Some(found) = START.find(rest).and_then(|at| rest.get(at..)) {
+            if KEY_PREFIXES.iter().any(|prefix| found.starts_with(prefix.as_bytes())) {
+                return true;
+            }
+            rest = found.get(1..).unwrap_or_default();
+        }
+        false
     }
 
     /// The key itself, to be shown once.

@@ -72,7 +72,7 @@ impl Gate {
             org_id: caller.map(|caller| caller.org_id),
             workspace_id: caller.map(|caller| caller.workspace_id),
             api_key_id: caller.map(|caller| caller.key_id),
-            occurred_at: self.state.clock.now().minus(context.started.elapsed()),
+            occurred_at: context.received_at,
             node: Arc::clone(self.state.journal.node()),
             source: context.source,
             method: self.method(&head.method),
@@ -115,7 +115,7 @@ impl Gate {
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Completion {
             id: context.id.audit_id(),
-            completed_at: self.state.clock.now(),
+            completed_at: context.received_at.plus(now.duration_since(context.started)),
             outcome: failure.map_or(Outcome::Completed, |failure| failure.outcome),
             status: failure.map(|failure| failure.status).or(answering.status).unwrap_or(0),
             upstream_status: answering.status,

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use prometheus::IntGauge;
 
 use crate::authn::Caller;
-use crate::domain::{Action, Dialect, Outcome, RequestId, Source};
+use crate::domain::{Action, Clock, Dialect, Outcome, RequestId, Source, Timestamp};
 use crate::enforce::Inspection;
 use crate::limits::Allowance;
 use crate::policy::CompiledPolicy;
@@ -49,6 +49,8 @@ pub(super) struct Context {
     /// `id` as the two header fields carry it.
     pub id_header: HeaderValue,
     pub started: Instant,
+    /// `started` on the wall clock.
+    pub received_at: Timestamp,
     pub source: Source,
     /// The shape of answers; a guess until the route is known.
     pub dialect: Dialect,
@@ -87,7 +89,7 @@ impl Drop for InFlight {
 }
 
 impl Context {
-    pub(super) fn new(in_flight: &IntGauge) -> Self {
+    pub(super) fn new(in_flight: &IntGauge, clock: &dyn Clock) -> Self {
         in_flight.inc();
         let id = RequestId::new();
         Self {
@@ -95,6 +97,7 @@ impl Context {
             // Never fails: an id is plain ASCII.
             id_header: HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("req_")),
             started: Instant::now(),
+            received_at: clock.now(),
             source: Source::Gateway,
             dialect: Dialect::Openai,
             label: "none",

@@ -21,7 +21,7 @@ impl ProxyHttp for Gate {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(&self.state.metrics.requests_in_flight)
+        Context::new(&self.state.metrics.requests_in_flight, &*self.state.clock)
     }
 
     /// None: the default would compress answers.

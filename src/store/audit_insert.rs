@@ -60,8 +60,9 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[AuditRow]) -> Result<(), StoreEr
     let texts: &'static [String; 4] = tx.either(&*POSTGRES, &*SQLITE);
     for (size, text) in SHAPES.into_iter().zip(texts) {
         while let Some((batch, after)) = rest.split_at_checked(size) {
-            let statement = tx.statement(text).reserve(size * COLUMNS, size * 600);
-            batch.iter().fold(statement, |statement, row| bind(statement, row)).execute().await?;
+            let mut statement = tx.statement(text).reserve(size * COLUMNS, size * 600);
+            batch.iter().for_each(|row| bind(&mut statement, row));
+            statement.execute().await?;
             rest = after;
         }
     }
@@ -85,49 +86,49 @@ fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
 }
 
 /// In the order of [`audit_columns`].
-fn bind<'c>(statement: Statement<'c>, row: &AuditRow) -> Statement<'c> {
+fn bind(statement: &mut Statement<'_>, row: &AuditRow) {
     let event = &row.event;
     let done = row.completion.as_ref();
     statement
-        .bind(event.id)
-        .bind(event.org_id)
-        .bind(event.workspace_id)
-        .bind(event.api_key_id)
-        .bind(event.occurred_at)
-        .bind(Arc::clone(&event.node))
-        .bind(word(source(event.source)))
-        .bind(Arc::clone(&event.method))
-        .bind(event.path.as_str())
-        .bind(event.dialect.clone())
-        .bind(event.upstream.clone())
-        .bind(event.model.as_deref())
-        .bind(event.user_id.as_deref())
-        .bind(event.client_ip.as_deref())
-        .bind(event.policy_id)
-        .bind(event.policy_name.clone())
-        .bind(event.policy_version)
-        .bind(word(event.action.as_str()))
-        .bind(word(direction(event.direction)))
-        .bind(i64::from(event.risk_score))
-        .bind(event.pii_detected)
-        .bind(event.injection_detected)
-        .bind(event.escalated)
-        .bind(Json(&event.categories))
-        .bind(Json(&event.findings))
-        .bind(Json(&event.coverage))
-        .bind(event.error_code.as_deref())
-        .bind(done.map(|done| done.completed_at))
-        .bind(done.map(|done| word(outcome(done.outcome))))
-        .bind(done.map(|done| i64::from(done.status)))
-        .bind(done.and_then(|done| done.upstream_status).map(i64::from))
-        .bind(done.map(|done| stored(done.duration_us)))
-        .bind(done.map(|done| stored(done.overhead_us)))
-        .bind(done.and_then(|done| done.ttfb_us).map(stored))
-        .bind(done.map(|done| stored(done.response_bytes)))
-        .bind(done.and_then(|done| done.input_tokens).map(stored))
-        .bind(done.and_then(|done| done.output_tokens).map(stored))
-        .bind(done.and_then(|done| done.error_code.as_deref()))
-        .bind(row.seq)
+        .add(event.id)
+        .add(event.org_id)
+        .add(event.workspace_id)
+        .add(event.api_key_id)
+        .add(event.occurred_at)
+        .add(Arc::clone(&event.node))
+        .add(word(source(event.source)))
+        .add(Arc::clone(&event.method))
+        .add(event.path.as_str())
+        .add(event.dialect.clone())
+        .add(event.upstream.clone())
+        .add(event.model.as_deref())
+        .add(event.user_id.as_deref())
+        .add(event.client_ip.as_deref())
+        .add(event.policy_id)
+        .add(event.policy_name.clone())
+        .add(event.policy_version)
+        .add(word(event.action.as_str()))
+        .add(word(direction(event.direction)))
+        .add(i64::from(event.risk_score))
+        .add(event.pii_detected)
+        .add(event.injection_detected)
+        .add(event.escalated)
+        .add(Json(&event.categories))
+        .add(Json(&event.findings))
+        .add(Json(&event.coverage))
+        .add(event.error_code.as_deref())
+        .add(done.map(|done| done.completed_at))
+        .add(done.map(|done| word(outcome(done.outcome))))
+        .add(done.map(|done| i64::from(done.status)))
+        .add(done.and_then(|done| done.upstream_status).map(i64::from))
+        .add(done.map(|done| stored(done.duration_us)))
+        .add(done.map(|done| stored(done.overhead_us)))
+        .add(done.and_then(|done| done.ttfb_us).map(stored))
+        .add(done.map(|done| stored(done.response_bytes)))
+        .add(done.and_then(|done| done.input_tokens).map(stored))
+        .add(done.and_then(|done| done.output_tokens).map(stored))
+        .add(done.and_then(|done| done.error_code.as_deref()))
+        .add(row.seq);
 }
 
 /// `word` as an argument that is not copied for every row.

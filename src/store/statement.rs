@@ -51,6 +51,12 @@ impl<'c> Statement<'c> {
 
     /// The next argument: `$1`, `$2` …
     pub(super) fn bind<'v>(mut self, value: impl Bind<'v>) -> Self {
+        self.add(value);
+        self
+    }
+
+    /// [`Statement::bind`] in place, for statements of thousands of arguments.
+    pub(super) fn add<'v>(&mut self, value: impl Bind<'v>) -> &mut Self {
         let added = match &mut self.on {
             On::Postgres(_, arguments) => arguments.add(value),
             On::Sqlite(_, arguments) => arguments.add(value),
