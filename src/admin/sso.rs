@@ -344,7 +344,7 @@ pub struct SsoSettings {
     /// Group to role; of several the highest counts, at every log-in.
     #[serde(default)]
     role_mapping: BTreeMap<String, Role>,
-    /// Passwords no longer log in, but for owners.
+    /// Passwords no longer log in, but for owners; sessions that one opened end.
     #[serde(default)]
     sso_required: bool,
 }
@@ -442,6 +442,9 @@ async fn set(
     };
     let mut tx = admin.write().await?;
     let connection = tx.identity().set_connection(connection).await?;
+    if connection.sso_required {
+        tx.identity().end_password_sessions().await?;
+    }
     let sso = Sso::of(connection, &api);
     tx.commit(Act::new("sso.update").on("organization", org.uuid()).with(&sso)).await?;
     Ok(axum::Json(sso))

@@ -107,7 +107,7 @@ pub struct UserUpdate {
     /// Replaces all that was granted beyond the role.
     #[schema(max_items = 50, example = json!(["policies:write"]))]
     permissions: Option<Vec<Permission>>,
-    /// False: the person cannot log in, and their sessions end.
+    /// False: the person cannot log in, their sessions end, and the keys that they made are revoked for good.
     is_active: Option<bool>,
 }
 
@@ -210,7 +210,7 @@ fn known(person: &UserRecord) -> Vec<Permission> {
 
 /// Remove a person
 ///
-/// Their sessions end. Nobody can remove a person who stands above them; the last owner stays.
+/// Their sessions end and the keys that they made are revoked. Nobody can remove a person who stands above them; the last owner stays.
 #[utoipa::path(delete, path = "/orgs/me/users/{id}", tag = "users", operation_id = "removeUser",
     security(("session" = ["users:write"])), params(("id" = UserId, Path)), responses(
     (status = 204, description = "Removed"),

@@ -10,7 +10,7 @@ use super::engine::Mode;
 use super::error::taken;
 use super::statement::{TenantSql, tenant_sql};
 use super::users::{email_key, user_columns};
-use super::{Change, KeyHash, Store, StoreError, TenantScope, TenantTx, TokenHash, UserRecord, Users};
+use super::{Store, StoreError, TenantScope, TenantTx, TokenHash, UserRecord, Users};
 use crate::domain::{OrgId, RecoveryCodeId, Timestamp, UserId};
 
 /// Wrong codes in a row after which none is looked at for a while, across all nodes and log-ins.
@@ -350,27 +350,7 @@ impl Users<'_> {
         }
         let patch = super::UserPatch { is_active: Some(change.is_active), ..super::UserPatch::default() };
         self.update(id, patch).await?;
-        if !change.is_active {
-            self.revoke_keys_made_by(id).await?;
-        }
         self.directory_entry(id).await
-    }
-
-    /// Revokes the keys that a person made; they are refused from the next request on.
-    pub async fn revoke_keys_made_by(&mut self, id: UserId) -> Result<(), StoreError> {
-        const REVOKE: TenantSql = tenant_sql!(
-            "UPDATE api_keys
-            SET revoked_at = $3, is_active = FALSE, updated_at = $3
-            WHERE org_id = $1 AND created_by = $2 AND revoked_at IS NULL
-            RETURNING key_hash"
-        );
-        let now = self.tx.now();
-        let org = self.tx.scope().org_id();
-        let revoked: Vec<(KeyHash,)> = self.tx.statement(REVOKE).bind(id).bind(now).all().await?;
-        for (hash,) in revoked {
-            self.tx.record(Change::ApiKey { org, hash });
-        }
-        Ok(())
     }
 }
 
@@ -390,6 +370,18 @@ impl Identity<'_> {
         const FIND: TenantSql =
             tenant_sql!("SELECT ", connection_columns!(), " FROM sso_connections WHERE org_id = $1");
         Ok(self.tx.statement(FIND).optional().await?)
+    }
+
+    /// Ends the sessions that a password opened, but for owners', who keep theirs. Returns how many.
+    pub async fn end_password_sessions(&mut self) -> Result<u64, StoreError> {
+        const END: TenantSql = tenant_sql!(
+            "UPDATE sessions
+            SET revoked_at = $2
+            WHERE org_id = $1 AND method = 'password' AND revoked_at IS NULL
+                AND user_id NOT IN (SELECT id FROM users WHERE org_id = $1 AND role = 'owner')"
+        );
+        let now = self.tx.now();
+        Ok(self.tx.statement(END).bind(now).execute().await?)
     }
 
     /// Makes or replaces the connection; its times are the store's.

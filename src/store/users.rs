@@ -3,7 +3,7 @@ use sqlx::types::uuid::Uuid;
 
 use super::error::taken;
 use super::statement::{TenantSql, tenant_sql};
-use super::{Change, Page, PageRequest, StoreError, TenantTx};
+use super::{Change, KeyHash, Page, PageRequest, StoreError, TenantTx};
 use crate::domain::{OrgId, Timestamp, UserId};
 
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -148,7 +148,7 @@ impl Users<'_> {
         Ok(page.page(rows, |user: &UserRecord| user.id.uuid()))
     }
 
-    /// Deactivating a person also ends the person's sessions.
+    /// Deactivating a person also ends their sessions and revokes the keys that they made.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]`("last owner")` when the patch would leave the organization without an active owner.
@@ -185,13 +185,14 @@ impl Users<'_> {
         if updated.is_some() {
             if deactivates {
                 self.end_sessions(id, None).await?;
+                self.revoke_keys_made_by(id).await?;
             }
             self.standing_changed();
         }
         Ok(updated)
     }
 
-    /// Soft delete; ends the person's sessions. False when there is no such user.
+    /// Soft delete; ends the person's sessions and revokes the keys that they made. False when there is no such user.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]`("last owner")`.
@@ -207,6 +208,7 @@ impl Users<'_> {
         let removed = self.tx.statement(REMOVE).bind(id).bind(now).execute().await? == 1;
         if removed {
             self.end_sessions(id, None).await?;
+            self.revoke_keys_made_by(id).await?;
             self.standing_changed();
         }
         Ok(removed)
@@ -255,6 +257,23 @@ impl Users<'_> {
         self.tx.tx.serialize(scope).await?;
         let (this, others): (i64, i64) = self.tx.statement(OWNERS).bind(id).one().await?;
         if this > 0 && others == 0 { Err(StoreError::Conflict("last owner")) } else { Ok(()) }
+    }
+
+    /// Revokes the keys that a person made; they are refused from the next request on.
+    async fn revoke_keys_made_by(&mut self, id: UserId) -> Result<(), StoreError> {
+        const REVOKE: TenantSql = tenant_sql!(
+            "UPDATE api_keys
+            SET revoked_at = $3, is_active = FALSE, updated_at = $3
+            WHERE org_id = $1 AND created_by = $2 AND revoked_at IS NULL
+            RETURNING key_hash"
+        );
+        let now = self.tx.now();
+        let org = self.tx.scope().org_id();
+        let revoked: Vec<(KeyHash,)> = self.tx.statement(REVOKE).bind(id).bind(now).all().await?;
+        for (hash,) in revoked {
+            self.tx.record(Change::ApiKey { org, hash });
+        }
+        Ok(())
     }
 
     fn standing_changed(&mut self) {

@@ -391,7 +391,6 @@ async fn remove(directory: Directory, Path(id): Path<String>) -> Result<StatusCo
     if !tx.users().remove(record.user.id).await? {
         return Err(ScimError::not_found());
     }
-    tx.users().revoke_keys_made_by(record.user.id).await?;
     tx.commit(Act::new("user.remove").on("user", record.user.id.uuid())).await?;
     Ok(StatusCode::NO_CONTENT)
 }

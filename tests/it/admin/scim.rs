@@ -126,13 +126,15 @@ async fn a_leaver_loses_sessions_and_keys_within_a_second(database: TestDatabase
     let directory = Directory::of(&org, &client).await;
     let (_, owners_key) = org.api_key(&org.workspace().await["id"]).await;
     let deactivate = json!({"Operations": [{"op": "Replace", "path": "active", "value": "False"}]});
-    for leaves_by in ["patch", "delete"] {
+    for leaves_by in ["scim patch", "scim delete", "patch", "delete"] {
         let (person, id, key) = at_work(&sentinel, &org).await;
         let path = format!("/scim/v2/Users/{id}");
         let begun = Instant::now();
         match leaves_by {
-            "patch" => directory.send(Method::PATCH, &format!("/Users/{id}"), deactivate.clone()).await.ok(200),
-            _ => directory.0.delete(&path).await.ok(204),
+            "scim patch" => directory.send(Method::PATCH, &format!("/Users/{id}"), deactivate.clone()).await.ok(200),
+            "scim delete" => directory.0.delete(&path).await.ok(204),
+            "patch" => org.owner.patch(&format!("/orgs/me/users/{id}"), json!({"is_active": false})).await.ok(200),
+            _ => org.owner.delete(&format!("/orgs/me/users/{id}")).await.ok(204),
         };
         person.get("/auth/me").await.problem(401, "unauthenticated");
         while through_gateway(&sentinel, &key).await != 401 {

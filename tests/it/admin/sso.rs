@@ -246,6 +246,8 @@ async fn signing_on_can_be_demanded_of_all_but_owners(database: TestDatabase) {
     let email = admin.get("/auth/me").await.ok(200)["email"].as_str().unwrap().to_owned();
     let demanded = with(settings(&provider), json!({"sso_required": true}));
     org.owner.put("/orgs/me/sso", demanded).await.ok(200);
+    admin.get("/auth/me").await.problem(401, "unauthenticated");
+    org.owner.get("/auth/me").await.ok(200);
     client.login(&email, "correct horse battery staple").await.problem(403, "sso_required");
     client.login(&email, "a wrong password").await.problem(401, "invalid_credentials");
     client.login(&org.email, PASSWORD).await.ok(200);
