@@ -8,12 +8,12 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::answer::List;
-use super::export::{self, Format};
-use super::extract::{Authorized, Query, ReadAdminEvents, page};
+use super::export::{self, ExportQuery};
+use super::extract::{Authorized, Filtered, ListQuery, Query, ReadAdminEvents};
 use super::problem::{Fault, Problem};
 use super::trail::Act;
 use crate::domain::{AdminEventId, Timestamp};
-use crate::store::{ActorType, AdminEventFilter, AdminEventRecord, EventOutcome};
+use crate::store::{ActorType, AdminEventFilter, AdminEventRecord, EventColumn, EventOutcome, Sort};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(export))
@@ -92,7 +92,7 @@ impl From<AdminEventRecord> for AdminEvent {
 #[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct EventQuery {
+pub struct EventConditions {
     /// Not before.
     #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
     from: Option<Timestamp>,
@@ -111,73 +111,56 @@ struct EventQuery {
     target: Option<uuid::Uuid>,
     #[param(inline)]
     outcome: Option<EventOutcome>,
-    /// How many at most, 1 to 200 (50).
-    #[param(minimum = 1, maximum = 200, example = 50)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
 }
 
-/// All given conditions hold.
-#[derive(Deserialize, Serialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct EventExport {
-    #[param(inline)]
-    format: Option<Format>,
-    /// Not before.
-    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
-    from: Option<Timestamp>,
-    /// Before.
-    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
-    to: Option<Timestamp>,
-    /// The id of who acted.
-    actor: Option<uuid::Uuid>,
-    /// `resource.verb`.
-    #[param(example = "policy.update")]
-    action: Option<String>,
-    /// The kind of thing that it was done to.
-    #[param(example = "policy")]
-    target_type: Option<String>,
-    /// The id of the thing that it was done to.
-    target: Option<uuid::Uuid>,
-    #[param(inline)]
-    outcome: Option<EventOutcome>,
+impl EventConditions {
+    fn filter(&self, sort: Sort<EventColumn>) -> Result<AdminEventFilter, Problem> {
+        check_span(self.from, self.to)?;
+        Ok(AdminEventFilter {
+            from: self.from,
+            to: self.to,
+            actor_id: self.actor,
+            action: self.action.clone(),
+            target_type: self.target_type.clone(),
+            target_id: self.target,
+            outcome: self.outcome,
+            sort,
+        })
+    }
+
+    pub const fn span(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.from, self.to)
+    }
+}
+
+pub type EventList = ListQuery<EventColumn>;
+
+/// What is wrong with a span that ends before it begins.
+pub const SPAN: &str = "must be later than `from`";
+
+pub fn is_backwards(from: Option<Timestamp>, to: Option<Timestamp>) -> bool {
+    from.zip(to).is_some_and(|(from, to)| from >= to)
 }
 
 /// Refuses a span that ends before it begins.
 pub(super) fn check_span(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Problem> {
-    match (from, to) {
-        (Some(from), Some(to)) if from >= to => {
-            Err(Problem::query(vec![Fault::parameter("to", "must be later than `from`")]))
-        }
-        _ => Ok(()),
-    }
+    if is_backwards(from, to) { Err(Problem::query(vec![Fault::parameter("to", SPAN)])) } else { Ok(()) }
 }
 
 /// The audit trail of the admin face
 ///
-/// Newest first: every write, every read of audit data, every export, and refused attempts of the organization's people.
-/// Listing is such a read and appears in the next list.
+/// Newest first when nothing else is asked for: every write, every read of audit data, every export, and refused attempts
+/// of the organization's people. Listing is such a read and appears in the next list.
 #[utoipa::path(get, path = "/admin-events", tag = "audit", operation_id = "listAdminEvents",
-    security(("session" = ["admin_events:read"])), params(EventQuery), responses(
+    security(("session" = ["admin_events:read"])), params(EventConditions, EventList), responses(
     (status = 200, description = "A page of events", body = List<AdminEvent>),
 ))]
 async fn list(
     admin: Authorized<ReadAdminEvents>,
-    Query(query): Query<EventQuery>,
+    Query(query): Query<Filtered<EventConditions, EventList>>,
 ) -> Result<List<AdminEvent>, Problem> {
-    check_span(query.from, query.to)?;
-    let filter = AdminEventFilter {
-        from: query.from,
-        to: query.to,
-        actor_id: query.actor,
-        action: query.action.clone(),
-        target_type: query.target_type.clone(),
-        target_id: query.target,
-        outcome: query.outcome,
-    };
-    let page = admin.read().await?.admin_events().list(&filter, &page(query.limit, query.cursor.clone())).await?;
+    let filter = query.rows.filter(query.page.sort())?;
+    let page = admin.read().await?.admin_events().list(&filter, &query.page.page()).await?;
     admin.record(Act::new("admin_event.list").with(&query)).await?;
     Ok(List::new(page, AdminEvent::from))
 }
@@ -186,30 +169,22 @@ async fn list(
 ///
 /// Newest first, as one download of JSON lines or CSV. A download that breaks off is not whole.
 #[utoipa::path(get, path = "/admin-events/export", tag = "audit", operation_id = "exportAdminEvents",
-    security(("session" = ["admin_events:read"])), params(EventExport), responses(
+    security(("session" = ["admin_events:read"])), params(ExportQuery, EventConditions), responses(
     (status = 200, description = "The events", content((String = "application/jsonl"), (String = "text/csv"))),
 ))]
 async fn export(
     admin: Authorized<ReadAdminEvents>,
     State(api): State<Api>,
-    Query(query): Query<EventExport>,
+    Query(query): Query<Filtered<EventConditions, ExportQuery>>,
 ) -> Result<Response, Problem> {
-    check_span(query.from, query.to)?;
+    let mut filter = query.rows.filter(Sort::default())?;
     // Up to now: what happens while the client reads, the record of this export first, is not part of it.
-    let filter = AdminEventFilter {
-        from: query.from,
-        to: Some(query.to.unwrap_or_else(|| api.state.clock.now())),
-        actor_id: query.actor,
-        action: query.action.clone(),
-        target_type: query.target_type.clone(),
-        target_id: query.target,
-        outcome: query.outcome,
-    };
+    filter.to.get_or_insert(api.state.clock.now());
     admin.record(Act::new("admin_event.export").with(&query)).await?;
     let (store, scope) = (api.state.store, admin.session.scope);
     let read = move |page| {
         let (store, filter) = (store.clone(), filter.clone());
         async move { Ok(store.read(scope).await?.admin_events().list(&filter, &page).await?) }
     };
-    export::stream("admin-events", query.format.unwrap_or_default(), COLUMNS, read, AdminEvent::from).await
+    export::stream("admin-events", query.page.format.unwrap_or_default(), COLUMNS, read, AdminEvent::from).await
 }

@@ -10,12 +10,14 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::answer::List;
-use super::extract::{Authorized, Input, Json, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable, page};
+use super::extract::{
+    Authorized, Filtered, Input, Json, ListQuery, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable,
+};
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
 use crate::authn::ApiKeySecret;
 use crate::domain::{ApiKeyId, Timestamp, UserId, WorkspaceId};
-use crate::store::{ApiKeyRecord, NewApiKey};
+use crate::store::{ApiKeyColumn, ApiKeyRecord, NewApiKey};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, revoke)).routes(routes!(rotate))
@@ -166,12 +168,9 @@ struct ApiKeyQuery {
     /// Only keys of this workspace.
     #[param(value_type = Option<uuid::Uuid>)]
     workspace_id: Option<WorkspaceId>,
-    /// How many at most, 1 to 200 (50).
-    #[param(minimum = 1, maximum = 200, example = 50)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
 }
+
+type ApiKeyList = ListQuery<ApiKeyColumn>;
 
 fn names(scopes: &[Scope]) -> Vec<String> {
     let all = [Scope::Process, Scope::Metrics, Scope::Reports];
@@ -180,14 +179,18 @@ fn names(scopes: &[Scope]) -> Vec<String> {
 
 /// API keys
 ///
-/// Newest first; revoked ones too. The keys themselves are not stored and cannot be shown.
+/// Newest first when nothing else is asked for; revoked ones too. A key that was never used comes before all that were.
+/// The keys themselves are not stored and cannot be shown.
 #[utoipa::path(get, path = "/api-keys", tag = "api-keys", operation_id = "listApiKeys",
-    security(("session" = ["api_keys:read"])), params(ApiKeyQuery), responses(
+    security(("session" = ["api_keys:read"])), params(ApiKeyQuery, ApiKeyList), responses(
     (status = 200, description = "A page of keys", body = List<ApiKey>),
 ))]
-async fn list(admin: Authorized<ReadApiKeys>, Query(query): Query<ApiKeyQuery>) -> Result<List<ApiKey>, Problem> {
+async fn list(
+    admin: Authorized<ReadApiKeys>,
+    Query(Filtered { rows, page }): Query<Filtered<ApiKeyQuery, ApiKeyList>>,
+) -> Result<List<ApiKey>, Problem> {
     let mut tx = admin.read().await?;
-    let page = tx.api_keys().list(query.workspace_id, &page(query.limit, query.cursor)).await?;
+    let page = tx.api_keys().list_by(page.sort(), rows.workspace_id, &page.page()).await?;
     Ok(List::new(page, ApiKey::from))
 }
 

@@ -7,17 +7,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::admin_events::check_span;
+use super::admin_events::{EventList, check_span};
 use super::answer::List;
-use super::export::{self, Format};
-use super::extract::{Authorized, Path, Query, ReadAudit, page};
+use super::export::{self, ExportQuery};
+use super::extract::{Authorized, Filtered, Path, Query, ReadAudit};
 use super::problem::Problem;
 use super::trail::Act;
 use crate::domain::{
     Action, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId, Source,
     Timestamp, WorkspaceId,
 };
-use crate::store::{AuditFilter, AuditRow};
+use crate::store::{AuditFilter, AuditRow, EventColumn, Sort};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(export)).routes(routes!(get))
@@ -129,7 +129,7 @@ impl From<AuditRow> for AuditLog {
 #[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct AuditQuery {
+pub struct AuditConditions {
     /// Not before.
     #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
     from: Option<Timestamp>,
@@ -151,67 +151,47 @@ struct AuditQuery {
     /// 0 to 100.
     #[param(minimum = 0, maximum = 100)]
     min_risk_score: Option<u8>,
-    /// How many at most, 1 to 200 (50).
-    #[param(minimum = 1, maximum = 200, example = 50)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
+}
+
+impl AuditConditions {
+    fn filter(&self, sort: Sort<EventColumn>) -> Result<AuditFilter, Problem> {
+        check_span(self.from, self.to)?;
+        Ok(AuditFilter {
+            from: self.from,
+            to: self.to,
+            workspace_id: self.workspace_id,
+            api_key_id: self.api_key_id,
+            user_id: self.user_id.clone(),
+            action: self.action,
+            category: self.category,
+            min_risk_score: self.min_risk_score,
+            sort,
+        })
+    }
+
+    pub const fn span(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.from, self.to)
+    }
 }
 
 /// The audit trail of requests
 ///
-/// Newest first. A request is listed when its record has reached the database, usually within a second.
+/// Newest first when nothing else is asked for. A request is listed when its record has reached the database, usually
+/// within a second.
 #[utoipa::path(get, path = "/audit-logs", tag = "audit", operation_id = "listAuditLogs",
-    security(("session" = ["audit:read"])), params(AuditQuery), responses(
+    security(("session" = ["audit:read"])), params(AuditConditions, EventList), responses(
     (status = 200, description = "A page of requests", body = List<AuditLog>),
 ))]
-async fn list(admin: Authorized<ReadAudit>, Query(query): Query<AuditQuery>) -> Result<List<AuditLog>, Problem> {
-    check_span(query.from, query.to)?;
-    let filter = AuditFilter {
-        from: query.from,
-        to: query.to,
-        workspace_id: query.workspace_id,
-        api_key_id: query.api_key_id,
-        user_id: query.user_id.clone(),
-        action: query.action,
-        category: query.category,
-        min_risk_score: query.min_risk_score,
-    };
+async fn list(
+    admin: Authorized<ReadAudit>,
+    Query(query): Query<Filtered<AuditConditions, EventList>>,
+) -> Result<List<AuditLog>, Problem> {
+    let filter = query.rows.filter(query.page.sort())?;
     let mut tx = admin.read().await?;
-    let page = tx.audit_logs().list(&filter, &page(query.limit, query.cursor.clone())).await?;
+    let page = tx.audit_logs().list(&filter, &query.page.page()).await?;
     drop(tx);
     admin.record(Act::new("audit_log.list").with(&query)).await?;
     Ok(List::new(page, AuditLog::from))
-}
-
-/// All given conditions hold.
-#[derive(Deserialize, Serialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct AuditExport {
-    #[param(inline)]
-    format: Option<Format>,
-    /// Not before.
-    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-11-24T00:00:00Z")]
-    from: Option<Timestamp>,
-    /// Before.
-    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
-    to: Option<Timestamp>,
-    #[param(value_type = Option<uuid::Uuid>)]
-    workspace_id: Option<WorkspaceId>,
-    #[param(value_type = Option<uuid::Uuid>)]
-    api_key_id: Option<ApiKeyId>,
-    /// The application's own name for its end user.
-    user_id: Option<String>,
-    /// What was done.
-    #[param(inline)]
-    action: Option<Action>,
-    /// With a finding of this kind.
-    #[param(inline)]
-    category: Option<Category>,
-    /// 0 to 100.
-    #[param(minimum = 0, maximum = 100)]
-    min_risk_score: Option<u8>,
 }
 
 /// The columns of a CSV export: all fields of [`AuditLog`].
@@ -259,33 +239,24 @@ const COLUMNS: &[&str] = &[
 ///
 /// Newest first, as one download of JSON lines or CSV. A download that breaks off is not whole.
 #[utoipa::path(get, path = "/audit-logs/export", tag = "audit", operation_id = "exportAuditLogs",
-    security(("session" = ["audit:read"])), params(AuditExport), responses(
+    security(("session" = ["audit:read"])), params(ExportQuery, AuditConditions), responses(
     (status = 200, description = "The requests", content((String = "application/jsonl"), (String = "text/csv"))),
 ))]
 async fn export(
     admin: Authorized<ReadAudit>,
     State(api): State<Api>,
-    Query(query): Query<AuditExport>,
+    Query(query): Query<Filtered<AuditConditions, ExportQuery>>,
 ) -> Result<Response, Problem> {
-    check_span(query.from, query.to)?;
+    let mut filter = query.rows.filter(Sort::default())?;
     // Up to now: what happens while the client reads is not part of it.
-    let filter = AuditFilter {
-        from: query.from,
-        to: Some(query.to.unwrap_or_else(|| api.state.clock.now())),
-        workspace_id: query.workspace_id,
-        api_key_id: query.api_key_id,
-        user_id: query.user_id.clone(),
-        action: query.action,
-        category: query.category,
-        min_risk_score: query.min_risk_score,
-    };
+    filter.to.get_or_insert(api.state.clock.now());
     admin.record(Act::new("audit_log.export").with(&query)).await?;
     let (store, scope) = (api.state.store, admin.session.scope);
     let read = move |page| {
         let (store, filter) = (store.clone(), filter.clone());
         async move { Ok(store.read(scope).await?.audit_logs().list(&filter, &page).await?) }
     };
-    export::stream("audit-logs", query.format.unwrap_or_default(), COLUMNS, read, AuditLog::from).await
+    export::stream("audit-logs", query.page.format.unwrap_or_default(), COLUMNS, read, AuditLog::from).await
 }
 
 /// One request of the audit trail

@@ -22,6 +22,15 @@ pub enum Format {
     Csv,
 }
 
+/// How the rows are to be written.
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ExportQuery {
+    #[param(inline)]
+    pub format: Option<Format>,
+}
+
 /// Rows of one page.
 const PAGE: u32 = 200;
 

@@ -25,6 +25,7 @@ mod process;
 mod rates;
 mod reset_page;
 mod roles;
+mod saved_filters;
 mod scim;
 mod serve;
 mod sessions;
@@ -139,6 +140,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(policies::routes())
         .merge(audit_logs::routes())
         .merge(admin_events::routes())
+        .merge(saved_filters::routes())
         .merge(process::routes())
         .merge(health::routes())
         .merge(docs::routes())

@@ -9,13 +9,13 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, IfMatch, Input, Json, PageQuery, Path, Query, ReadPolicies, WritePolicies, name_faults,
+    Authorized, IfMatch, Input, Json, ListQuery, PageQuery, Path, Query, ReadPolicies, WritePolicies, name_faults,
 };
 use super::problem::{Fault, Problem};
 use super::trail::Act;
 use crate::domain::{PolicyId, Timestamp, UserId};
 use crate::policy::{self, PolicyDocument, PolicyLabel};
-use crate::store::{NewPolicy, PolicyRecord};
+use crate::store::{NewPolicy, PolicyColumn, PolicyRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, replace, remove)).routes(routes!(versions))
@@ -125,15 +125,18 @@ impl PolicyInput {
     }
 }
 
+type PolicyList = ListQuery<PolicyColumn>;
+
 /// Policies
 ///
-/// The version in force of each, newest first.
+/// The version in force of each, the newest policy first when nothing else is asked for; `updated_at` is the time at which
+/// that version was made.
 #[utoipa::path(get, path = "/policies", tag = "policies", operation_id = "listPolicies",
-    security(("session" = ["policies:read"])), params(PageQuery), responses(
+    security(("session" = ["policies:read"])), params(PolicyList), responses(
     (status = 200, description = "A page of policies", body = List<Policy>),
 ))]
-async fn list(admin: Authorized<ReadPolicies>, Query(query): Query<PageQuery>) -> Result<List<Policy>, Problem> {
-    let page = admin.read().await?.policies().list(&query.into()).await?;
+async fn list(admin: Authorized<ReadPolicies>, Query(query): Query<PolicyList>) -> Result<List<Policy>, Problem> {
+    let page = admin.read().await?.policies().list_by(query.sort(), &query.page()).await?;
     Ok(List::new(page, Policy::from))
 }
 

@@ -10,13 +10,13 @@ use super::Api;
 use super::answer::List;
 use super::auth::email_faults;
 use super::extract::{
-    Authorized, Input, InviteUsers, Json, PageQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
+    Authorized, Input, InviteUsers, Json, ListQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
 use crate::authn::{Authority, Permission, Role, authority_of, temporary_password};
 use crate::domain::{OrgId, Timestamp, UserId};
-use crate::store::{NewUser, UserPatch, UserRecord};
+use crate::store::{NewUser, UserColumn, UserPatch, UserRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invite)).routes(routes!(update, remove))
@@ -117,15 +117,17 @@ impl Input for UserUpdate {
     }
 }
 
+type UserList = ListQuery<UserColumn>;
+
 /// People
 ///
-/// Newest first.
+/// Newest first when nothing else is asked for. Who never logged in comes before everyone who did.
 #[utoipa::path(get, path = "/orgs/me/users", tag = "users", operation_id = "listUsers",
-    security(("session" = ["users:read"])), params(PageQuery), responses(
+    security(("session" = ["users:read"])), params(UserList), responses(
     (status = 200, description = "A page of people", body = List<User>),
 ))]
-async fn list(admin: Authorized<ReadUsers>, Query(query): Query<PageQuery>) -> Result<List<User>, Problem> {
-    let page = admin.read().await?.users().list(&query.into()).await?;
+async fn list(admin: Authorized<ReadUsers>, Query(query): Query<UserList>) -> Result<List<User>, Problem> {
+    let page = admin.read().await?.users().list_by(query.sort(), &query.page()).await?;
     Ok(List::new(page, User::from))
 }
 

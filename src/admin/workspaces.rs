@@ -11,12 +11,13 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, IfMatch, Input, Json, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults, nullable, page,
+    Authorized, Filtered, IfMatch, Input, Json, ListQuery, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults,
+    nullable,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
 use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceConfig, WorkspaceId};
-use crate::store::{NewWorkspace, TenantTx, WorkspacePatch, WorkspaceRecord};
+use crate::store::{NewWorkspace, TenantTx, WorkspaceColumn, WorkspacePatch, WorkspaceRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -154,32 +155,25 @@ fn restorable_since(api: &Api) -> Timestamp {
 struct WorkspaceQuery {
     /// Instead of those that are there, those that were deleted and can be restored (false).
     deleted: Option<bool>,
-    /// How many at most, 1 to 200 (50).
-    #[param(minimum = 1, maximum = 200, example = 50)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
 }
+
+type WorkspaceList = ListQuery<WorkspaceColumn>;
 
 /// Workspaces
 ///
-/// Newest first, archived ones too.
+/// Newest first when nothing else is asked for, archived ones too.
 #[utoipa::path(get, path = "/workspaces", tag = "workspaces", operation_id = "listWorkspaces",
-    security(("session" = ["workspaces:read"])), params(WorkspaceQuery), responses(
+    security(("session" = ["workspaces:read"])), params(WorkspaceQuery, WorkspaceList), responses(
     (status = 200, description = "A page of workspaces", body = List<Workspace>),
 ))]
 async fn list(
     admin: Authorized<ReadWorkspaces>,
     State(api): State<Api>,
-    Query(query): Query<WorkspaceQuery>,
+    Query(Filtered { rows, page }): Query<Filtered<WorkspaceQuery, WorkspaceList>>,
 ) -> Result<List<Workspace>, Problem> {
-    let page = page(query.limit, query.cursor);
+    let deleted_since = rows.deleted.unwrap_or(false).then(|| restorable_since(&api));
     let mut tx = admin.read().await?;
-    let page = if query.deleted.unwrap_or(false) {
-        tx.workspaces().list_deleted(restorable_since(&api), &page).await?
-    } else {
-        tx.workspaces().list(&page).await?
-    };
+    let page = tx.workspaces().list_by(page.sort(), deleted_since, &page.page()).await?;
     Ok(List::new(page, Workspace::from))
 }
 

@@ -74,6 +74,8 @@ id! {
     AuditId,
     /// One line of the audit trail of the admin face.
     AdminEventId,
+    /// A saved filter of a list.
+    SavedFilterId,
     /// One mail to a person.
     MailId,
 }

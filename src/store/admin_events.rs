@@ -6,9 +6,10 @@ use sqlx::types::Json;
 use sqlx::types::uuid::Uuid;
 
 use super::page::END_OF_TIME;
+use super::sort::{Directions, Value as Place};
 use super::statement::{Statement, TenantSql, tenant_sql};
 use super::values::parsed;
-use super::{Page, PageRequest, StoreError, TenantTx};
+use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
 use crate::domain::{AdminEventId, Timestamp};
 
 /// What kind of someone acted.
@@ -130,6 +131,7 @@ pub struct AdminEventFilter {
     pub target_type: Option<String>,
     pub target_id: Option<Uuid>,
     pub outcome: Option<EventOutcome>,
+    pub sort: Sort<EventColumn>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -209,34 +211,44 @@ impl AdminEvents<'_> {
         Ok(())
     }
 
-    /// Newest first.
     pub async fn list(
         &mut self,
         filter: &AdminEventFilter,
         page: &PageRequest,
     ) -> Result<Page<AdminEventRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT id, occurred_at, actor_type, actor_id, actor_email, action, target_type, target_id, outcome, ip,
-                user_agent, request_id, before, after
-            FROM admin_events
-            WHERE org_id = $1
-                AND (occurred_at, id) < ($2, $3)
-                AND occurred_at >= $4
-                AND occurred_at < $5
-                AND ($6 IS NULL OR actor_id = $6)
-                AND ($7 IS NULL OR action = $7)
-                AND ($8 IS NULL OR target_type = $8)
-                AND ($9 IS NULL OR target_id = $9)
-                AND ($10 IS NULL OR outcome = $10)
-            ORDER BY occurred_at DESC, id DESC
-            LIMIT $11"
-        );
-        let (before, id) = page.start::<(Timestamp, Uuid)>()?;
+        macro_rules! list {
+            ($beyond:literal, $direction:literal) => {
+                tenant_sql!(
+                    "SELECT id, occurred_at, actor_type, actor_id, actor_email, action, target_type, target_id, outcome,
+                        ip, user_agent, request_id, before, after
+                    FROM admin_events
+                    WHERE org_id = $1
+                        AND (occurred_at, id) ",
+                    $beyond,
+                    " ($2, $3)
+                        AND occurred_at >= $4
+                        AND occurred_at < $5
+                        AND ($6 IS NULL OR actor_id = $6)
+                        AND ($7 IS NULL OR action = $7)
+                        AND ($8 IS NULL OR target_type = $8)
+                        AND ($9 IS NULL OR target_id = $9)
+                        AND ($10 IS NULL OR outcome = $10)
+                    ORDER BY occurred_at ",
+                    $direction,
+                    ", id ",
+                    $direction,
+                    " LIMIT $11"
+                )
+            };
+        }
+        let both = Directions { ascending: list!(">", "ASC"), descending: list!("<", "DESC") };
+        let sort = filter.sort;
+        let (beyond, id) = sort.start(page)?.after(sort.descending);
         let epoch = Timestamp::from_micros(0);
         let stored: Vec<Stored> = self
             .tx
-            .statement(LIST)
-            .bind(before)
+            .statement(sort.of(both))
+            .bind(beyond)
             .bind(id)
             .bind(filter.from.unwrap_or(epoch).clamp(epoch, END_OF_TIME))
             .bind(filter.to.unwrap_or(END_OF_TIME).clamp(epoch, END_OF_TIME))
@@ -249,6 +261,6 @@ impl AdminEvents<'_> {
             .all()
             .await?;
         let rows = stored.into_iter().map(Stored::record).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.page(rows, |row| (row.occurred_at, row.id.uuid())))
+        Ok(sort.page(page, rows, |row| (Place::Time(row.occurred_at), row.id.uuid())))
     }
 }

@@ -1,12 +1,12 @@
 use serde::{Deserialize, Serialize};
 
 use sqlx::types::Json;
-use sqlx::types::uuid::Uuid;
 
 use super::error::taken;
+use super::sort::{NEVER, Value, sorted};
 use super::statement::{TenantSql, tenant_sql};
 use super::values::OptionalCount;
-use super::{Change, Page, PageRequest, StoreError, TenantTx};
+use super::{ApiKeyColumn, Change, Page, PageRequest, Sort, StoreError, TenantTx};
 use crate::domain::{ApiKeyId, OrgId, Timestamp, UserId, WorkspaceId};
 
 /// SHA-256 of an API key's text; the only form in which a key is stored.
@@ -120,23 +120,47 @@ impl ApiKeys<'_> {
         Ok(self.tx.statement(FIND).bind(id).optional().await?)
     }
 
+    /// Newest first.
     pub async fn list(
         &mut self,
         workspace: Option<WorkspaceId>,
         page: &PageRequest,
     ) -> Result<Page<ApiKeyRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            columns!(),
-            " FROM api_keys
-            WHERE org_id = $1 AND id < $2
-                AND ($3 IS NULL OR workspace_id = $3)
-            ORDER BY id DESC
-            LIMIT $4"
-        );
-        let start = page.start::<Uuid>()?;
-        let rows = self.tx.statement(LIST).bind(start).bind(workspace).bind(page.rows()).all().await?;
-        Ok(page.page(rows, |key: &ApiKeyRecord| key.id.uuid()))
+        self.list_by(Sort::default(), workspace, page).await
+    }
+
+    pub async fn list_by(
+        &mut self,
+        sort: Sort<ApiKeyColumn>,
+        workspace: Option<WorkspaceId>,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKeyRecord>, StoreError> {
+        macro_rules! by {
+            ($column:literal) => {
+                sorted!(
+                    ("SELECT ", columns!(), " FROM api_keys WHERE org_id = $1 AND ($5 IS NULL OR workspace_id = $5)"),
+                    $column,
+                    "id"
+                )
+            };
+        }
+        let both = match sort.by {
+            ApiKeyColumn::CreatedAt => by!("created_at"),
+            ApiKeyColumn::Name => by!("name"),
+            ApiKeyColumn::LastUsedAt => by!("COALESCE(last_used_at, $6)"),
+        };
+        let start = sort.start(page)?;
+        let statement = start.bind(self.tx.statement(sort.of(both))).bind(page.rows()).bind(workspace);
+        let statement = if sort.by == ApiKeyColumn::LastUsedAt { statement.bind(NEVER) } else { statement };
+        let rows = statement.all().await?;
+        Ok(sort.page(page, rows, |key: &ApiKeyRecord| {
+            let value = match sort.by {
+                ApiKeyColumn::CreatedAt => Value::Time(key.created_at),
+                ApiKeyColumn::Name => Value::Text(key.name.clone()),
+                ApiKeyColumn::LastUsedAt => Value::Time(key.last_used_at.unwrap_or(NEVER)),
+            };
+            (value, key.id.uuid())
+        }))
     }
 
     /// Those that still work.

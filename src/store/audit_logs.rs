@@ -1,10 +1,10 @@
 use sqlx::types::Json;
-use sqlx::types::uuid::Uuid;
 
 use super::page::END_OF_TIME;
+use super::sort::{Directions, Value};
 use super::statement::{TenantSql, tenant_sql};
 use super::values::{Count, OptionalCount, corrupt, parsed};
-use super::{Page, PageRequest, StoreError, TenantTx};
+use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
 use crate::domain::{
     Action, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, OrgId, PolicyId, Timestamp,
     WorkspaceId,
@@ -31,6 +31,7 @@ pub struct AuditFilter {
     pub action: Option<Action>,
     pub category: Option<Category>,
     pub min_risk_score: Option<u8>,
+    pub sort: Sort<EventColumn>,
 }
 
 /// Requests of one UTC day.
@@ -78,33 +79,43 @@ impl AuditLogs<'_> {
         stored.map(Stored::row).transpose()
     }
 
-    /// Newest first.
     pub async fn list(&mut self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            columns!(),
-            " FROM audit_logs
-            WHERE org_id = $1
-                AND (occurred_at, id) < ($2, $3)
-                AND occurred_at >= $4
-                AND occurred_at < $5
-                AND ($6 IS NULL OR workspace_id = $6)
-                AND ($7 IS NULL OR api_key_id = $7)
-                AND ($8 IS NULL OR user_id = $8)
-                AND ($9 IS NULL OR action = $9)
-                AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10)
-                AND risk_score >= $11
-            ORDER BY occurred_at DESC, id DESC
-            LIMIT $12"
-        );
-        let (before, id) = page.start::<(Timestamp, Uuid)>()?;
+        macro_rules! list {
+            ($beyond:literal, $direction:literal) => {
+                tenant_sql!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM audit_logs
+                    WHERE org_id = $1
+                        AND (occurred_at, id) ",
+                    $beyond,
+                    " ($2, $3)
+                        AND occurred_at >= $4
+                        AND occurred_at < $5
+                        AND ($6 IS NULL OR workspace_id = $6)
+                        AND ($7 IS NULL OR api_key_id = $7)
+                        AND ($8 IS NULL OR user_id = $8)
+                        AND ($9 IS NULL OR action = $9)
+                        AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10)
+                        AND risk_score >= $11
+                    ORDER BY occurred_at ",
+                    $direction,
+                    ", id ",
+                    $direction,
+                    " LIMIT $12"
+                )
+            };
+        }
+        let both = Directions { ascending: list!(">", "ASC"), descending: list!("<", "DESC") };
+        let sort = filter.sort;
+        let (beyond, id) = sort.start(page)?.after(sort.descending);
         let epoch = Timestamp::from_micros(0);
         // A JSON array of fixed words, in which the quotes make the word whole.
         let category = filter.category.map(|category| format!("%\"{}\"%", category.as_str()));
         let stored: Vec<Stored> = self
             .tx
-            .statement(LIST)
-            .bind(before)
+            .statement(sort.of(both))
+            .bind(beyond)
             .bind(id)
             .bind(filter.from.unwrap_or(epoch).clamp(epoch, END_OF_TIME))
             .bind(filter.to.unwrap_or(END_OF_TIME).clamp(epoch, END_OF_TIME))
@@ -118,7 +129,7 @@ impl AuditLogs<'_> {
             .all()
             .await?;
         let rows = stored.into_iter().map(Stored::row).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.page(rows, |row| (row.event.occurred_at, row.event.id.uuid())))
+        Ok(sort.page(page, rows, |row| (Value::Time(row.event.occurred_at), row.event.id.uuid())))
     }
 
     /// What happened since `from`; days are UTC, oldest first, without those on which nothing happened.

@@ -60,6 +60,7 @@ const MIGRATIONS: &[Migration] = migrations![
     4 "0004_operations",
     5 "0005_accounts",
     6 "0006_identity",
+    7 "0007_saved_filters",
 ];
 
 impl Migration {

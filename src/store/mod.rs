@@ -22,7 +22,9 @@ mod password_resets;
 mod policies;
 mod production;
 mod prune;
+mod saved_filters;
 mod sessions;
+mod sort;
 mod statement;
 mod unscoped;
 mod users;
@@ -54,7 +56,9 @@ pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, 
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
+pub use saved_filters::{NewSavedFilter, SavedFilterPatch, SavedFilterRecord, SavedFilters};
 pub use sessions::{LoginMethod, NewSession, RefreshOutcome, SessionRecord, TokenHash};
+pub use sort::{ApiKeyColumn, Column, EventColumn, PolicyColumn, SavedFilterColumn, Sort, UserColumn, WorkspaceColumn};
 pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey, ResolvedSession};
 pub use users::{NewUser, UserPatch, UserRecord, Users};
 pub use workspaces::{NewWorkspace, WorkspacePatch, WorkspaceRecord, Workspaces};
@@ -187,6 +191,10 @@ impl TenantTx {
 
     pub fn idempotency_keys(&mut self) -> IdempotencyKeys<'_> {
         IdempotencyKeys { tx: self }
+    }
+
+    pub fn saved_filters(&mut self) -> SavedFilters<'_> {
+        SavedFilters { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

@@ -1,10 +1,10 @@
 use sqlx::types::Json;
-use sqlx::types::uuid::Uuid;
 
 use super::error::taken;
+use super::sort::{Value, sorted};
 use super::statement::{TenantSql, tenant_sql};
 use super::values::Count;
-use super::{Change, Page, PageRequest, StoreError, TenantTx};
+use super::{Change, Page, PageRequest, PolicyColumn, Sort, StoreError, TenantTx};
 use crate::domain::{OrgId, PolicyId, Timestamp, UserId};
 
 /// One version of a policy. Versions are immutable: replacing makes a new row whose `parent_policy_id` is the old one.
@@ -82,16 +82,39 @@ impl Policies<'_> {
 
     /// The versions in force of all policies; the newest policy first.
     pub async fn list(&mut self, page: &PageRequest) -> Result<Page<PolicyRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            columns!(),
-            " FROM policies
-            WHERE org_id = $1 AND root_id < $2 AND is_active AND deleted_at IS NULL
-            ORDER BY root_id DESC
-            LIMIT $3"
-        );
-        let rows = self.tx.statement(LIST).bind(page.start::<Uuid>()?).bind(page.rows()).all().await?;
-        Ok(page.page(rows, |policy: &PolicyRecord| policy.root_id.uuid()))
+        self.list_by(Sort::default(), page).await
+    }
+
+    /// The versions in force of all policies.
+    pub async fn list_by(
+        &mut self,
+        sort: Sort<PolicyColumn>,
+        page: &PageRequest,
+    ) -> Result<Page<PolicyRecord>, StoreError> {
+        macro_rules! by {
+            ($column:literal) => {
+                sorted!(
+                    ("SELECT ", columns!(), " FROM policies WHERE org_id = $1 AND is_active AND deleted_at IS NULL"),
+                    $column,
+                    "root_id"
+                )
+            };
+        }
+        let both = match sort.by {
+            PolicyColumn::CreatedAt => by!("root_id"),
+            PolicyColumn::Name => by!("name"),
+            PolicyColumn::UpdatedAt => by!("created_at"),
+        };
+        let start = sort.start(page)?;
+        let rows = start.bind(self.tx.statement(sort.of(both))).bind(page.rows()).all().await?;
+        Ok(sort.page(page, rows, |policy: &PolicyRecord| {
+            let value = match sort.by {
+                PolicyColumn::CreatedAt => Value::Id,
+                PolicyColumn::Name => Value::Text(policy.name.clone()),
+                PolicyColumn::UpdatedAt => Value::Time(policy.created_at),
+            };
+            (value, policy.root_id.uuid())
+        }))
     }
 
     /// All versions of one policy, newest first; none when there is no such policy.

@@ -1,9 +1,9 @@
 use sqlx::types::Json;
-use sqlx::types::uuid::Uuid;
 
 use super::error::taken;
+use super::sort::{NEVER, Value, sorted};
 use super::statement::{TenantSql, tenant_sql};
-use super::{Change, KeyHash, Page, PageRequest, StoreError, TenantTx};
+use super::{Change, KeyHash, Page, PageRequest, Sort, StoreError, TenantTx, UserColumn};
 use crate::domain::{OrgId, Timestamp, UserId};
 
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -135,17 +135,42 @@ impl Users<'_> {
         Ok(self.tx.statement(FIND).bind(id).optional().await?)
     }
 
+    /// Newest first.
     pub async fn list(&mut self, page: &PageRequest) -> Result<Page<UserRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            user_columns!(""),
-            " FROM users
-            WHERE org_id = $1 AND id < $2 AND deleted_at IS NULL
-            ORDER BY id DESC
-            LIMIT $3"
-        );
-        let rows = self.tx.statement(LIST).bind(page.start::<Uuid>()?).bind(page.rows()).all().await?;
-        Ok(page.page(rows, |user: &UserRecord| user.id.uuid()))
+        self.list_by(Sort::default(), page).await
+    }
+
+    pub async fn list_by(
+        &mut self,
+        sort: Sort<UserColumn>,
+        page: &PageRequest,
+    ) -> Result<Page<UserRecord>, StoreError> {
+        macro_rules! by {
+            ($column:literal) => {
+                sorted!(
+                    ("SELECT ", user_columns!(""), " FROM users WHERE org_id = $1 AND deleted_at IS NULL"),
+                    $column,
+                    "id"
+                )
+            };
+        }
+        let both = match sort.by {
+            UserColumn::CreatedAt => by!("created_at"),
+            UserColumn::Email => by!("email_key"),
+            UserColumn::LastLoginAt => by!("COALESCE(last_login_at, $5)"),
+        };
+        let start = sort.start(page)?;
+        let statement = start.bind(self.tx.statement(sort.of(both))).bind(page.rows());
+        let statement = if sort.by == UserColumn::LastLoginAt { statement.bind(NEVER) } else { statement };
+        let rows = statement.all().await?;
+        Ok(sort.page(page, rows, |user: &UserRecord| {
+            let value = match sort.by {
+                UserColumn::CreatedAt => Value::Time(user.created_at),
+                UserColumn::Email => Value::Text(email_key(&user.email)),
+                UserColumn::LastLoginAt => Value::Time(user.last_login_at.unwrap_or(NEVER)),
+            };
+            (value, user.id.uuid())
+        }))
     }
 
     /// Deactivating a person also ends their sessions and revokes the keys that they made.

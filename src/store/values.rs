@@ -16,7 +16,8 @@ use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
-    AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SessionId, Timestamp, UserId, WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId, SessionId, Timestamp, UserId,
+    WorkspaceId,
 };
 
 macro_rules! ids {
@@ -44,7 +45,7 @@ macro_rules! ids {
     )+};
 }
 
-ids!(AdminEventId, OrgId, UserId, WorkspaceId, ApiKeyId, PolicyId, SessionId, AuditId, RecoveryCodeId);
+ids!(AdminEventId, OrgId, UserId, WorkspaceId, ApiKeyId, PolicyId, SessionId, AuditId, RecoveryCodeId, SavedFilterId);
 
 impl Type<Postgres> for Timestamp {
     fn type_info() -> PgTypeInfo {

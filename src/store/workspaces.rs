@@ -2,8 +2,9 @@ use sqlx::types::Json;
 use sqlx::types::uuid::Uuid;
 
 use super::error::taken;
+use super::sort::{Value, sorted};
 use super::statement::{TenantSql, tenant_sql};
-use super::{Change, Page, PageRequest, StoreError, TenantTx};
+use super::{Change, Page, PageRequest, Sort, StoreError, TenantTx, WorkspaceColumn};
 use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceId};
 
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -97,36 +98,47 @@ impl Workspaces<'_> {
         Ok(self.tx.statement(FIND).bind(id).optional().await?)
     }
 
+    /// Newest first.
     pub async fn list(&mut self, page: &PageRequest) -> Result<Page<WorkspaceRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            columns!(),
-            " FROM workspaces
-            WHERE org_id = $1 AND id < $2 AND deleted_at IS NULL
-            ORDER BY id DESC
-            LIMIT $3"
-        );
-        let rows = self.tx.statement(LIST).bind(page.start::<Uuid>()?).bind(page.rows()).all().await?;
-        Ok(page.page(rows, |workspace: &WorkspaceRecord| workspace.id.uuid()))
+        self.list_by(Sort::default(), None, page).await
     }
 
-    /// Those that were deleted after `since`.
-    pub async fn list_deleted(
+    /// Those that are there, or instead those that were deleted after a time.
+    pub async fn list_by(
         &mut self,
-        since: Timestamp,
+        sort: Sort<WorkspaceColumn>,
+        deleted_since: Option<Timestamp>,
         page: &PageRequest,
     ) -> Result<Page<WorkspaceRecord>, StoreError> {
-        const LIST: TenantSql = tenant_sql!(
-            "SELECT ",
-            columns!(),
-            " FROM workspaces
-            WHERE org_id = $1 AND id < $2 AND deleted_at > $3
-            ORDER BY id DESC
-            LIMIT $4"
-        );
-        let start = page.start::<Uuid>()?;
-        let rows = self.tx.statement(LIST).bind(start).bind(since).bind(page.rows()).all().await?;
-        Ok(page.page(rows, |workspace: &WorkspaceRecord| workspace.id.uuid()))
+        macro_rules! by {
+            ($column:literal) => {
+                sorted!(
+                    (
+                        "SELECT ",
+                        columns!(),
+                        " FROM workspaces
+                        WHERE org_id = $1
+                            AND (($5 IS NULL AND deleted_at IS NULL) OR deleted_at > $5)"
+                    ),
+                    $column,
+                    "id"
+                )
+            };
+        }
+        let both = match sort.by {
+            WorkspaceColumn::CreatedAt => by!("created_at"),
+            WorkspaceColumn::Name => by!("name"),
+        };
+        let start = sort.start(page)?;
+        let statement = start.bind(self.tx.statement(sort.of(both))).bind(page.rows()).bind(deleted_since);
+        let rows = statement.all().await?;
+        Ok(sort.page(page, rows, |workspace: &WorkspaceRecord| {
+            let value = match sort.by {
+                WorkspaceColumn::CreatedAt => Value::Time(workspace.created_at),
+                WorkspaceColumn::Name => Value::Text(workspace.name.clone()),
+            };
+            (value, workspace.id.uuid())
+        }))
     }
 
     /// # Errors

@@ -14,7 +14,7 @@ use axum::http::{Extensions, HeaderMap, header};
 
 pub use authorized::*;
 pub use body::{Input, Json, name_faults, nullable, whole_body};
-pub use query::{PageQuery, Query, page};
+pub use query::{Filtered, ListQuery, PageQuery, Query, read_kept};
 pub use version::{IfMatch, MaybeIfMatch};
 
 use super::Api;

@@ -256,6 +256,10 @@ impl From<StoreError> for Problem {
             StoreError::Missing("cursor") => {
                 Self::query(vec![Fault::parameter("cursor", "is not the `next_cursor` of this list")])
             }
+            StoreError::Missing("cursor of this sort") => {
+                let detail = "was made with another `sort`; go on with that one, or begin without a cursor";
+                Self::query(vec![Fault::parameter("cursor", detail)])
+            }
             StoreError::Missing(what) => Self::validation(vec![Fault::at(format!("/{what}"), "does not exist")]),
             StoreError::Unavailable(_) => {
                 Self::new(Code::DatabaseUnavailable, "the database cannot be reached at the moment")

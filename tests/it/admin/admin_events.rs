@@ -98,6 +98,13 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let path = format!("/policies/{}", made["id"].as_str().unwrap());
     did(d, "replacePolicy", owner.change(Method::PUT, &path, "\"1\"", policy("q")).await, 200);
     did(d, "deletePolicy", owner.delete(&path).await, 204);
+
+    let filter = json!({"name": "f", "resource": "audit-logs", "query": {"action": "block"}});
+    let made = did(d, "createSavedFilter", owner.post("/saved-filters", filter).await, 201);
+    let path = format!("/saved-filters/{}", made["id"].as_str().unwrap());
+    let changed = owner.change(Method::PATCH, &path, "\"1\"", json!({"shared": true})).await;
+    did(d, "updateSavedFilter", changed, 200);
+    did(d, "deleteSavedFilter", owner.delete(&path).await, 204);
     done
 }
 

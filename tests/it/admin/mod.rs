@@ -18,6 +18,7 @@ mod quality;
 mod reference_flow;
 mod role_matrix;
 mod roles;
+mod saved_filters;
 mod scim;
 mod sessions;
 mod sso;

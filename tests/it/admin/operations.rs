@@ -32,10 +32,12 @@ const KNOWN: &[(&str, Kind)] = &[
     ("confirmMfa", Own),
     ("createApiKey", Own),
     ("createPolicy", Own),
+    ("createSavedFilter", Own),
     ("createScimToken", Own),
     ("createScimUser", Directory),
     ("createWorkspace", Own),
     ("deletePolicy", Object),
+    ("deleteSavedFilter", Object),
     ("deleteWorkspace", Object),
     ("disableMfa", Own),
     ("endOtherSessions", Own),
@@ -54,6 +56,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("getOpenapi", Open),
     ("getOrganization", Own),
     ("getPolicy", Object),
+    ("getSavedFilter", Object),
     ("getScimConfig", Directory),
     ("getScimToken", Own),
     ("getScimUser", Directory),
@@ -67,6 +70,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listPolicies", Own),
     ("listPolicyVersions", Object),
     ("listRoles", Own),
+    ("listSavedFilters", Own),
     ("listScimResourceTypes", Directory),
     ("listScimSchemas", Directory),
     ("listScimUsers", Directory),
@@ -95,6 +99,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("unarchiveWorkspace", Object),
     ("updateApiKey", Object),
     ("updateOrganization", Own),
+    ("updateSavedFilter", Object),
     ("updateUser", Object),
     ("updateWorkspace", Object),
     ("verifyMfa", Open),
@@ -257,6 +262,8 @@ pub async fn furnished(client: &Client) -> Organization {
     let workspace = org.workspace().await["id"].clone();
     let (_, key) = org.api_key(&workspace).await;
     org.owner.post("/policies", json!({"name": "furniture", "document": {"extends": "monitor"}})).await.ok(201);
+    let filter = json!({"name": "furniture", "resource": "audit-logs", "query": {"action": "block"}, "shared": true});
+    org.owner.post("/saved-filters", filter).await.ok(201);
     client.process(&key, "hello").await.ok(200);
     for _ in 0..200 {
         if org.owner.get("/audit-logs").await.ok(200)["data"][0].is_object() {
