@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{self, Journal};
-use crate::authn::KeyCache;
+use crate::authn::{KeyCache, ProviderCredentialCache, Sealer};
 use crate::config::{Config, Environment, ensure_secrets};
 use crate::detect::Engine;
 use crate::domain::{SharedClock, SystemClock};
@@ -91,6 +91,9 @@ impl Sentinel {
         let metrics = Arc::new(Metrics::new());
         let (journal, leftover) = open_journals(&config, &options, &clock, &metrics)?;
         let keys = KeyCache::new(store.clone(), Arc::clone(&clock), &metrics);
+        let sealer = Arc::new(Sealer::of(&config.encryption, &config.auth).context("encryption.key")?);
+        let credentials =
+            ProviderCredentialCache::new(store.clone(), Arc::clone(&sealer), Arc::clone(&clock), &metrics);
         let policies = PolicyCache::new(store.clone(), Arc::clone(&engine), Arc::clone(&metrics));
         let limiter = Arc::new(RateLimiter::new());
         let mailer = Mailer::new(&config.mail)?;
@@ -126,6 +129,7 @@ impl Sentinel {
                 config: Arc::clone(&config),
                 store: store.clone(),
                 keys: Arc::clone(&keys),
+                sealer,
                 engine: Arc::clone(&engine),
                 limiter: Arc::clone(&limiter),
                 processor: processor.clone(),
@@ -147,6 +151,7 @@ impl Sentinel {
                 let state = GatewayState {
                     config: config.gateway.clone(),
                     keys,
+                    credentials,
                     policies,
                     engine,
                     limiter,

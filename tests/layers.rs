@@ -46,7 +46,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["domain", "config", "telemetry", "store", "authn", "limits", "mail", "detect", "policy", "process", "health"],
+        &[
+            "domain",
+            "config",
+            "telemetry",
+            "store",
+            "authn",
+            "limits",
+            "mail",
+            "detect",
+            "policy",
+            "upstream",
+            "process",
+            "health",
+        ],
     ),
     (
         "server",

@@ -32,12 +32,13 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("auth", "Accounts and sessions of people."),
     ("organization", "The caller's own organization."),
     ("users", "Its people, their roles and permissions."),
     ("workspaces", "Its projects and environments."),
     ("api-keys", "What applications present to the gateway."),
+    ("provider-credentials", "What the gateway presents to providers."),
     ("policies", "What is blocked, redacted and flagged."),
     ("audit", "What happened."),
     ("process", "Scanning a text without sending it anywhere."),

@@ -130,7 +130,7 @@ async fn begin(store: &Store, scope: TenantScope, claim: &IdempotentRequest) -> 
 }
 
 fn replay(api: &Api, key: &str, kept: KeptAnswer) -> Response {
-    let Some(answer) = api.sealer().ok().and_then(|sealer| open(sealer, key, &kept.sealed)) else {
+    let Some(answer) = open(&api.state.sealer, key, &kept.sealed) else {
         let detail =
             "the request was done, but its answer can no longer be read: the installation's secret has changed";
         return Problem::new(Code::Conflict, detail).into_response();
@@ -160,7 +160,7 @@ async fn keep(api: &Api, scope: TenantScope, key: String, response: Response) ->
         headers: HEADERS.iter().filter_map(named).collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    match api.sealer().and_then(|sealer| seal(sealer, &key, &answer)) {
+    match seal(&api.state.sealer, &key, &answer) {
         Ok(sealed) => finish(store, scope, &key, Some(KeptAnswer { status: parts.status.as_u16(), sealed })).await,
         Err(_) => tracing::error!("an answer could not be sealed; its Idempotency-Key stays in flight"),
     }

@@ -15,7 +15,7 @@ use super::auth::{TokenPair, check_password, start_session};
 use super::extract::{Authorized, Client, Enrolling, Input, Json, Stranger};
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Attempt, Who};
-use crate::authn::{ClientInfo, RecoveryCodes, TotpSecret};
+use crate::authn::{ClientInfo, RecoveryCodes, TotpSecret, mfa_place};
 use crate::domain::{Secret, Timestamp, UserId};
 use crate::store::{LoginAccount, LoginMethod, TenantScope, UserRecord};
 
@@ -33,10 +33,6 @@ const TOKEN_TTL: Duration = Duration::from_secs(300);
 /// Seconds after which locked codes are looked at again.
 const LOCKED: u64 = 900;
 const TOKEN_CONTEXT: &str = "mfa_token";
-
-fn secret_context(user: UserId) -> String {
-    format!("users.mfa_secret:{user}")
-}
 
 /// What a log-in comes to.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -84,7 +80,7 @@ pub(super) async fn after_password(
     if person.mfa_enabled {
         let until = api.state.clock.now().plus(TOKEN_TTL).micros();
         let pending = serde_json::to_vec(&Pending { user: person.id, until }).map_err(Problem::internal)?;
-        let sealed = api.sealer()?.seal(TOKEN_CONTEXT, &pending).map_err(Problem::internal)?;
+        let sealed = api.state.sealer.seal(TOKEN_CONTEXT, &pending).map_err(Problem::internal)?;
         return Ok(LoginAnswer::MfaRequired(MfaRequired {
             mfa_required: true,
             mfa_token: URL_SAFE_NO_PAD.encode(sealed),
@@ -115,7 +111,7 @@ async fn check_code(
     let code: String = code.expose().chars().filter(|c| !c.is_whitespace()).collect();
     let mut tx = api.state.store.write(scope).await?;
     let sealed = tx.users().mfa(user).await?.and_then(|mfa| mfa.mfa_secret).ok_or_else(wrong_code)?;
-    let secret = api.sealer()?.open(&secret_context(user), &sealed).map_err(Problem::internal)?;
+    let secret = api.state.sealer.open(&mfa_place(user), &sealed).map_err(Problem::internal)?;
     let step = TotpSecret::from_bytes(secret).step_of(&code, api.state.clock.now());
     let taken = match step {
         Some(step) => tx.users().take_totp_step(user, step).await?,
@@ -207,7 +203,7 @@ pub struct MfaRecoveryCodes {
 async fn enrol(me: Authorized<Enrolling>, State(api): State<Api>) -> Result<axum::Json<MfaEnrolment>, Problem> {
     let user = &me.session.user;
     let secret = TotpSecret::generate();
-    let sealed = api.sealer()?.seal(&secret_context(user.id), secret.expose()).map_err(Problem::internal)?;
+    let sealed = api.state.sealer.seal(&mfa_place(user.id), secret.expose()).map_err(Problem::internal)?;
     let mut tx = me.write().await?;
     if !tx.users().offer_mfa(user.id, &sealed).await? {
         return Err(Problem::new(Code::Conflict, "a second factor is in force; disable it first"));
@@ -264,7 +260,7 @@ async fn verify(
 ) -> Result<axum::Json<TokenPair>, Problem> {
     let invalid = || Problem::new(Code::InvalidMfaToken, "the token is not valid or has expired; log in again");
     let sealed = URL_SAFE_NO_PAD.decode(body.mfa_token.expose()).map_err(|_| invalid())?;
-    let pending = api.sealer()?.open(TOKEN_CONTEXT, &sealed).map_err(|_| invalid())?;
+    let pending = api.state.sealer.open(TOKEN_CONTEXT, &sealed).map_err(|_| invalid())?;
     let pending: Pending = serde_json::from_slice(pending.expose()).map_err(|_| invalid())?;
     if Timestamp::from_micros(pending.until) <= api.state.clock.now() {
         return Err(invalid());

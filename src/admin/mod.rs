@@ -22,6 +22,7 @@ mod passwords;
 mod policies;
 mod problem;
 mod process;
+mod provider_credentials;
 mod rates;
 mod reset_page;
 mod roles;
@@ -58,6 +59,7 @@ pub struct AdminState {
     pub config: Arc<Config>,
     pub store: Store,
     pub keys: Arc<KeyCache>,
+    pub sealer: Arc<Sealer>,
     pub engine: Arc<Engine>,
     pub limiter: Arc<RateLimiter>,
     pub processor: Processor,
@@ -74,7 +76,6 @@ struct Api {
     passwords: Passwords,
     throttle: Arc<LoginThrottle>,
     sessions: Arc<Sessions>,
-    sealer: Option<Arc<Sealer>>,
     providers: Option<Arc<Providers>>,
     refusals: Arc<trail::Refusals>,
     rates: Arc<rates::Rates>,
@@ -93,17 +94,11 @@ impl Api {
         let throttle = Arc::new(LoginThrottle::new(auth, state.store.clone(), state.clock.clone()));
         let sessions =
             Arc::new(Sessions::new(state.store.clone(), tokens, state.clock.clone(), auth.refresh_token_ttl.get()));
-        let sealer = Sealer::new(&secret, auth.previous_secrets()).ok().map(Arc::new);
         let development = state.config.environment == Environment::Development;
         let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
         let rates = Arc::new(rates::Rates::new(&state.config.admin));
         let refusals = Arc::new(trail::Refusals::new());
-        Self { state, passwords, throttle, sessions, sealer, providers, refusals, rates }
-    }
-
-    /// What opens the secrets at rest.
-    fn sealer(&self) -> Result<&Sealer, problem::Problem> {
-        self.sealer.as_deref().ok_or_else(|| problem::Problem::internal("the key for secrets at rest cannot be made"))
+        Self { state, passwords, throttle, sessions, providers, refusals, rates }
     }
 
     /// The client of sign-on providers.
@@ -137,6 +132,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(roles::routes())
         .merge(workspaces::routes())
         .merge(api_keys::routes())
+        .merge(provider_credentials::routes())
         .merge(policies::routes())
         .merge(audit_logs::routes())
         .merge(admin_events::routes())

@@ -18,7 +18,7 @@ use super::auth::{TokenPair, start_session};
 use super::extract::{Authorized, Client, Input, Json, Query, ReadOrganization, Stranger, WriteOrganization};
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Who, WriteTx};
-use crate::authn::{Authority, Identity, OidcError, Provider, Role, authority_of, issuer_fault};
+use crate::authn::{Authority, Identity, OidcError, Provider, Role, authority_of, issuer_fault, sso_place};
 use crate::config::Environment;
 use crate::domain::{OrgId, Secret, Timestamp, UserId};
 use crate::store::{LoginMethod, ProvisionedUser, SsoConnection, TenantTx, UserPatch, UserRecord};
@@ -31,10 +31,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 const TTL: Duration = Duration::from_secs(600);
 const COOKIE: &str = "sentinel_sso";
 const COOKIE_CONTEXT: &str = "sso_cookie";
-
-fn secret_context(org: OrgId) -> String {
-    format!("sso_connections.client_secret:{org}")
-}
 
 impl From<OidcError> for Problem {
     fn from(error: OidcError) -> Self {
@@ -74,7 +70,7 @@ fn is_development(api: &Api) -> bool {
 }
 
 fn provider(api: &Api, org: OrgId, connection: &SsoConnection) -> Result<Provider, Problem> {
-    let secret = api.sealer()?.open(&secret_context(org), &connection.client_secret).map_err(Problem::internal)?;
+    let secret = api.state.sealer.open(&sso_place(org), &connection.client_secret).map_err(Problem::internal)?;
     let secret = String::from_utf8(secret.expose().clone()).map_err(|_| Problem::internal("a secret is not text"))?;
     Ok(Provider {
         issuer: connection.issuer.clone(),
@@ -113,7 +109,7 @@ async fn start(State(api): State<Api>, Query(query): Query<StartQuery>) -> Resul
         until: api.state.clock.now().plus(TTL).micros(),
     };
     let plain = serde_json::to_vec(&state).map_err(Problem::internal)?;
-    let sealed = api.sealer()?.seal(COOKIE_CONTEXT, &plain).map_err(Problem::internal)?;
+    let sealed = api.state.sealer.seal(COOKIE_CONTEXT, &plain).map_err(Problem::internal)?;
     let cookie = cookie(&api, &URL_SAFE_NO_PAD.encode(sealed), TTL.as_secs())?;
     let location = HeaderValue::from_str(&begun.url).map_err(Problem::internal)?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::SET_COOKIE, cookie)]).into_response())
@@ -130,7 +126,7 @@ fn begun(api: &Api, headers: &HeaderMap, state: &str) -> Result<Begun, Problem> 
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(name, _)| *name == COOKIE).ok_or_else(refused)?;
     let sealed = URL_SAFE_NO_PAD.decode(value).map_err(|_| refused())?;
-    let plain = api.sealer()?.open(COOKIE_CONTEXT, &sealed).map_err(|_| refused())?;
+    let plain = api.state.sealer.open(COOKIE_CONTEXT, &sealed).map_err(|_| refused())?;
     let begun: Begun = serde_json::from_slice(plain.expose()).map_err(|_| refused())?;
     let same = bool::from(begun.state.as_bytes().ct_eq(state.as_bytes()));
     if same && Timestamp::from_micros(begun.until) > api.state.clock.now() { Ok(begun) } else { Err(refused()) }
@@ -416,7 +412,7 @@ async fn set(
     let before = admin.read().await?.identity().connection().await?;
     let client_secret = match (&body.client_secret, before) {
         (Some(secret), _) => {
-            api.sealer()?.seal(&secret_context(org), secret.expose().as_bytes()).map_err(Problem::internal)?
+            api.state.sealer.seal(&sso_place(org), secret.expose().as_bytes()).map_err(Problem::internal)?
         }
         // Never to another provider: it would learn the secret.
         (None, Some(before)) if before.issuer == body.issuer => before.client_secret,

@@ -56,6 +56,10 @@ permissions! {
     ReadApiKeys = "api_keys:read",
     /// Create, change, rotate and revoke API keys.
     WriteApiKeys = "api_keys:write",
+    /// See the list of provider credentials (never the credentials themselves).
+    ReadProviderCredentials = "provider_credentials:read",
+    /// Give workspaces provider credentials, test and delete them.
+    WriteProviderCredentials = "provider_credentials:write",
     /// See policies and their versions.
     ReadPolicies = "policies:read",
     /// Create, replace and delete policies.
@@ -130,6 +134,7 @@ const READ_ALL: &[Permission] = &[
     P::ReadUsers,
     P::ReadWorkspaces,
     P::ReadApiKeys,
+    P::ReadProviderCredentials,
     P::ReadPolicies,
     P::ReadAudit,
 ];

@@ -6,7 +6,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 
-use crate::domain::Secret;
+use crate::config::{AuthConfig, EncryptionConfig};
+use crate::domain::{CredentialId, OrgId, Secret, UserId, WorkspaceId};
 
 const FORMAT: u8 = 1;
 const KEY_ID: usize = 4;
@@ -54,7 +55,56 @@ impl Key {
     }
 }
 
+/// What a person's TOTP seed is sealed for.
+#[must_use]
+pub fn mfa_place(user: UserId) -> String {
+    format!("users.mfa_secret:{user}")
+}
+
+/// What the secret at an organization's sign-on provider is sealed for.
+#[must_use]
+pub fn sso_place(org: OrgId) -> String {
+    format!("sso_connections.client_secret:{org}")
+}
+
+/// What a workspace's credential at a provider is sealed for.
+#[must_use]
+pub fn credential_place(org: OrgId, workspace: WorkspaceId, upstream: &str, id: CredentialId) -> String {
+    format!("provider_credentials.ciphertext:{org}/{workspace}/{upstream}/{id}")
+}
+
 impl Sealer {
+    /// Seals under `encryption.key`, without one under the signing secret; opens under all that are configured.
+    ///
+    /// # Errors
+    /// [`SealError::Key`], also when there is no secret at all.
+    pub fn of(encryption: &EncryptionConfig, auth: &AuthConfig) -> Result<Self, SealError> {
+        let mut secrets = [&encryption.key, &auth.jwt_secret].into_iter().flatten();
+        let today = secrets.next().ok_or(SealError::Key)?;
+        let before = secrets.chain(&encryption.previous_key).map(|secret| secret.expose().as_str());
+        Self::new(today, before.chain(auth.previous_secrets()))
+    }
+
+    /// Names the key that seals: 8 hexadecimal digits.
+    #[must_use]
+    pub fn key_id(&self) -> String {
+        self.today.id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `sealed` says that the key that seals today sealed it.
+    #[must_use]
+    pub fn is_todays(&self, sealed: &[u8]) -> bool {
+        sealed.get(1..=KEY_ID) == Some(&self.today.id)
+    }
+
+    /// The same, sealed under today's key.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn reseal(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal(context, self.open(context, sealed)?.expose())
+    }
+
     /// # Errors
     /// [`SealError::Key`].
     pub fn new<'s>(secret: &Secret<String>, before: impl Iterator<Item = &'s str>) -> Result<Self, SealError> {
@@ -119,5 +169,23 @@ mod tests {
             assert!(mine.open("users.mfa_secret:1", &sealed[..at]).is_err(), "{at}");
         }
         assert_ne!(sealed, mine.seal("users.mfa_secret:1", b"seed").unwrap(), "a nonce is used once");
+    }
+
+    #[test]
+    fn what_the_signing_secret_sealed_is_sealed_anew_under_a_key_of_its_own() {
+        let secret = |text: &str| Some(Secret::new(text.repeat(8)));
+        let auth = AuthConfig { jwt_secret: secret("jwt-"), ..AuthConfig::default() };
+        let first = Sealer::of(&EncryptionConfig::default(), &auth).unwrap();
+        let second = Sealer::of(&EncryptionConfig { key: secret("key-"), previous_key: None }, &auth).unwrap();
+        let third = EncryptionConfig { key: secret("new-"), previous_key: secret("key-") };
+        let third = Sealer::of(&third, &AuthConfig::default()).unwrap();
+        let sealed = first.seal("place", b"seed").unwrap();
+        assert!(first.is_todays(&sealed) && !second.is_todays(&sealed));
+        let sealed = second.reseal("place", &sealed).unwrap();
+        let sealed = third.reseal("place", &sealed).unwrap();
+        assert!(third.is_todays(&sealed) && third.open("place", &sealed).unwrap().expose() == b"seed");
+        assert_eq!(third.reseal("place", &first.seal("place", b"seed").unwrap()), Err(SealError::OtherKey));
+        assert_eq!(Sealer::of(&EncryptionConfig::default(), &AuthConfig::default()).err(), Some(SealError::Key));
+        assert_ne!(second.key_id(), third.key_id());
     }
 }

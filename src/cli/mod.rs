@@ -10,6 +10,7 @@ mod migrate;
 mod openapi;
 mod options;
 mod output;
+mod rewrap;
 mod scan;
 mod scan_lines;
 mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Migrate(migrate::Args),
     Bootstrap(bootstrap::Args),
     Keys(keys::Args),
+    Rewrap(rewrap::Args),
     Scan(scan::Args),
     Config(config::Args),
     /// Print the OpenAPI document of the admin face
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, cli.json),
         Command::Bootstrap(args) => bootstrap::run(args, cli.json),
         Command::Keys(args) => keys::run(args, cli.json),
+        Command::Rewrap(args) => rewrap::run(&args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
         Command::Config(args) => config::run(&args, cli.json),
         Command::Openapi => openapi::run(),

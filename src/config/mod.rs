@@ -6,6 +6,7 @@ mod admin;
 mod audit;
 mod auth;
 mod database;
+mod encryption;
 mod environment;
 mod gateway;
 mod load;
@@ -26,6 +27,7 @@ pub use admin::{AdminConfig, Registration};
 pub use audit::{AuditConfig, SyncMode, WhenFull};
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
+pub use encryption::EncryptionConfig;
 pub use gateway::GatewayConfig;
 pub use load::{ConfigError, Flags, Loaded, environment_variables, explain, load};
 pub use log::{LogConfig, LogFormat};
@@ -56,6 +58,7 @@ pub struct Config {
     pub gateway: GatewayConfig,
     pub admin: AdminConfig,
     pub auth: AuthConfig,
+    pub encryption: EncryptionConfig,
     pub mail: MailConfig,
     pub upstreams: std::collections::BTreeMap<String, UpstreamConfig>,
     /// First match wins, before the built-in table.
@@ -73,6 +76,7 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             admin: AdminConfig::default(),
             auth: AuthConfig::default(),
+            encryption: EncryptionConfig::default(),
             mail: MailConfig::default(),
             upstreams: default_upstreams(),
             routes: Vec::new(),

@@ -254,6 +254,7 @@ pub(super) fn is_secret(path: &[String]) -> bool {
     matches!(
         path.as_slice(),
         ["auth", "jwt_secret" | "jwt_previous_secrets"]
+            | ["encryption", "key" | "previous_key"]
             | ["database", "url" | "migrate_url"]
             | ["mail", "smtp_url"]
             | ["upstreams", _, "api_key"]

@@ -128,6 +128,12 @@ fn auth(config: &Config, faults: &mut Faults) {
     if auth.previous_secrets().any(|secret| secret.len() < 32) {
         faults.push("auth.jwt_previous_secrets", "must have at least 32 bytes each, one a line");
     }
+    let encryption = &config.encryption;
+    for (name, key) in [("key", &encryption.key), ("previous_key", &encryption.previous_key)] {
+        if key.as_ref().is_some_and(|key| key.expose().len() < 32) {
+            faults.push(format!("encryption.{name}"), "must have at least 32 bytes");
+        }
+    }
     // Argon2 itself wants 8 KiB per lane, and Sentinel uses one lane.
     faults.number("auth.argon2_memory_kib", auth.argon2_memory_kib.into(), 8, 4 << 20);
     faults.number("auth.argon2_passes", auth.argon2_passes.into(), 1, 100);

@@ -64,6 +64,8 @@ id! {
     WorkspaceId,
     /// An application's key.
     ApiKeyId,
+    /// What a workspace presents to a provider.
+    CredentialId,
     /// One version of a policy.
     PolicyId,
     /// A person's login session (a family of refresh tokens).

@@ -21,12 +21,30 @@ pub struct WorkspaceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, example = 1_048_576)]
     pub max_request_body_bytes: Option<u64>,
+    /// What upstreams are presented (`stored`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_credentials: Option<CredentialSource>,
+}
+
+/// Whose credential goes to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialSource {
+    /// The workspace's own where one is stored, else the operator's where one is configured, else the client's.
+    Stored,
+    /// The client's, always.
+    PassThrough,
 }
 
 impl WorkspaceConfig {
     #[must_use]
     pub fn reveals(&self) -> bool {
         self.reveal.unwrap_or(false)
+    }
+
+    #[must_use]
+    pub fn passes_credentials_through(&self) -> bool {
+        self.provider_credentials == Some(CredentialSource::PassThrough)
     }
 
     /// Whether its applications may call an upstream, and in that dialect.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use prometheus::IntGauge;
 
 use crate::authn::Caller;
@@ -58,6 +58,8 @@ pub(super) struct Context {
     pub label: &'static str,
     pub route: Option<Route>,
     pub caller: Option<Arc<Caller>>,
+    /// What the upstream is presented instead of the client's own credential, and the field it travels in.
+    pub credential: Option<(HeaderName, HeaderValue)>,
     pub policy: Option<Arc<CompiledPolicy>>,
     /// The policy as a header field names it, where it is not `policy`.
     pub policy_shown: Option<String>,
@@ -103,6 +105,7 @@ impl Context {
             label: "none",
             route: None,
             caller: None,
+            credential: None,
             policy: None,
             policy_shown: None,
             inspection: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
@@ -17,12 +17,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::authn::ApiKeySecret;
-use crate::domain::Dialect;
 use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, credential_header};
 
 use super::context::Context;
-use super::{Gate, joined};
+use super::problem::Problem;
+use super::{Gate, anchor, joined};
 
 /// Connections are tried this often before the request fails; with several addresses the next one takes its turn.
 const CONNECT_ATTEMPTS: u32 = 2;
@@ -51,7 +51,7 @@ impl Destination {
         let credential = match &upstream.config.api_key {
             None => None,
             Some(key) => Some(
-                credential(upstream.dialect, key.expose())
+                credential_header(upstream.dialect, key.expose())
                     .ok_or_else(|| format!("upstreams.{name}.api_key: cannot stand in a header field"))?,
             ),
         };
@@ -69,17 +69,6 @@ impl Destination {
             first_byte: metrics.upstream_ttfb.with_label_values(&[name]),
         })
     }
-}
-
-fn credential(dialect: Dialect, key: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = match dialect {
-        Dialect::Openai | Dialect::Ollama | Dialect::Bedrock => (AUTHORIZATION, format!("Bearer {key}")),
-        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
-        Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
-    };
-    let mut value = HeaderValue::try_from(value).ok()?;
-    value.set_sensitive(true);
-    Some((name, value))
 }
 
 /// The system's roots and those of `file`: pingora takes a peer's list instead of its own, not beside it.
@@ -189,14 +178,14 @@ impl Gate {
         let Some(route) = &context.route else { return Ok(()) };
         let Some(destination) = self.destinations.get(route.upstream.index) else { return Ok(()) };
         let forwarding = &context.forwarding;
-        clean(head, destination.credential.is_some(), forwarding.rewritten)?;
+        clean(head, context.credential.is_some(), forwarding.rewritten)?;
         head.insert_header(HOST, destination.host.clone())?;
         if forwarding.length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             head.insert_header(CONTENT_LENGTH, forwarding.length)?;
         } else {
             head.remove_header(&CONTENT_LENGTH);
         }
-        if let Some((name, value)) = &destination.credential {
+        if let Some((name, value)) = &context.credential {
             head.insert_header(name.clone(), value.clone())?;
         }
         let (path, query) = super::framing::split_target(head.raw_path());
@@ -229,6 +218,35 @@ impl Gate {
     pub(super) fn reconnect(&self, mut error: Box<Error>, context: &Context) -> Box<Error> {
         error.set_retry(context.attempts < CONNECT_ATTEMPTS);
         error
+    }
+
+    /// The credential that goes to the upstream: the workspace's own, else the operator's; None leaves the client's, which
+    /// is also what a workspace can ask for.
+    ///
+    /// # Errors
+    /// 503 when it cannot be told what the workspace has.
+    pub(super) async fn credential(
+        &self,
+        context: &Context,
+        upstream: &Upstream,
+    ) -> std::result::Result<Option<(HeaderName, HeaderValue)>, Problem> {
+        let Some(caller) = context.caller.as_deref() else { return Err(Problem::invalid_key()) };
+        if caller.config.passes_credentials_through() {
+            return Ok(None);
+        }
+        let unguarded = |error: &dyn std::fmt::Display| {
+            tracing::error!(request.id = %context.id, %error, "no provider credential can be had");
+            self.state.metrics.failclosed.with_label_values(&["credential"]).inc();
+            Problem::unguarded()
+        };
+        let getting = self.state.credentials.get(caller, &upstream.name);
+        let own = anchor::on_main(self.main.as_ref(), getting).await.map_err(|error| unguarded(&error))?;
+        match own {
+            Some(own) => credential_header(upstream.dialect, own.expose())
+                .map(Some)
+                .ok_or_else(|| unguarded(&"a stored credential cannot stand in a header field")),
+            None => Ok(self.destinations.get(upstream.index).and_then(|destination| destination.credential.clone())),
+        }
     }
 
     /// The request is about to leave.
@@ -357,22 +375,6 @@ mod tests {
         let mut head = head(&[("content-encoding", "gzip"), ("content-md5", "x"), ("digest", "y"), ("accept", "z")]);
         clean(&mut head, false, true).unwrap();
         assert_eq!(names(&head), ["accept"]);
-    }
-
-    #[test]
-    fn each_dialect_has_a_place_for_the_operators_credential() {
-        for (dialect, name, value) in [
-            (Dialect::Openai, "authorization", "Bearer k"),
-            (Dialect::Ollama, "authorization", "Bearer k"),
-            (Dialect::Bedrock, "authorization", "Bearer k"),
-            (Dialect::Anthropic, "x-api-key", "k"),
-            (Dialect::Gemini, "x-goog-api-key", "k"),
-        ] {
-            let (field, text) = credential(dialect, "k").unwrap();
-            assert_eq!((field.as_str(), text.to_str().unwrap()), (name, value));
-            assert!(text.is_sensitive());
-        }
-        assert!(credential(Dialect::Openai, "a\nb").is_none());
     }
 
     #[test]

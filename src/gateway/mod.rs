@@ -27,7 +27,7 @@ use prometheus::Histogram;
 use tokio::runtime::Handle;
 
 use crate::audit::Journal;
-use crate::authn::KeyCache;
+use crate::authn::{KeyCache, ProviderCredentialCache};
 use crate::config::GatewayConfig;
 use crate::detect::Engine;
 use crate::domain::SharedClock;
@@ -52,6 +52,7 @@ use problem::Problem;
 pub struct GatewayState {
     pub config: GatewayConfig,
     pub keys: Arc<KeyCache>,
+    pub credentials: Arc<ProviderCredentialCache>,
     pub policies: Arc<PolicyCache>,
     pub engine: Arc<Engine>,
     pub limiter: Arc<RateLimiter>,
@@ -174,8 +175,8 @@ impl Gate {
         if !allowed {
             return Err(Problem::upstream_not_allowed().into());
         }
-        let own_credential = upstream.config.api_key.is_some();
-        let query = query::read(query, upstream.dialect, own_credential)?;
+        context.credential = self.credential(context, &upstream).await?;
+        let query = query::read(query, upstream.dialect, context.credential.is_some())?;
         let body = self.read_body(session, context).await?;
         let forward = self.inspect(&session.req_header().headers, context, body, &query.text).await?;
         // Asked before it is recorded, so that an upstream without an address costs one record, not two.

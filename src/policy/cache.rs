@@ -108,7 +108,7 @@ impl Policies {
     fn forget(&self, change: &Change) {
         match change {
             Change::Policy { org } | Change::Organization { org } => self.by_workspace.changes().changed(*org),
-            Change::ApiKey { .. } => {}
+            Change::ApiKey { .. } | Change::ProviderCredential { .. } => {}
             Change::Everything => self.by_workspace.changes().suspect_all(),
         }
     }

@@ -13,6 +13,8 @@ pub enum Change {
     Organization { org: OrgId },
     /// A policy, or which policy a workspace has, changed.
     Policy { org: OrgId },
+    /// What a workspace presents to a provider changed.
+    ProviderCredential { org: OrgId },
     /// Notifications may have been missed.
     Everything,
 }

@@ -115,6 +115,21 @@ impl Users<'_> {
         Ok(self.tx.statement(FIND).bind(id).optional().await?)
     }
 
+    /// The sealed seed of everyone who has one.
+    pub async fn mfa_secrets(&mut self) -> Result<Vec<(UserId, Vec<u8>)>, StoreError> {
+        const LIST: TenantSql =
+            tenant_sql!("SELECT id, mfa_secret FROM users WHERE org_id = $1 AND mfa_secret IS NOT NULL");
+        Ok(self.tx.statement(LIST).all().await?)
+    }
+
+    /// Puts the same seed, sealed under another key, in the place of `old`, unless that has changed meanwhile.
+    pub async fn reseal_mfa_secret(&mut self, id: UserId, old: &[u8], new: &[u8]) -> Result<(), StoreError> {
+        const RESEAL: TenantSql =
+            tenant_sql!("UPDATE users SET mfa_secret = $4 WHERE org_id = $1 AND id = $2 AND mfa_secret = $3");
+        self.tx.statement(RESEAL).bind(id).bind(old).bind(new).execute().await?;
+        Ok(())
+    }
+
     /// Keeps a secret that is not in force yet. False when one is in force.
     pub async fn offer_mfa(&mut self, id: UserId, sealed: &[u8]) -> Result<bool, StoreError> {
         const OFFER: TenantSql = tenant_sql!(

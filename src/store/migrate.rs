@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = migrations![
     5 "0005_accounts",
     6 "0006_identity",
     7 "0007_saved_filters",
+    8 "0008_provider_credentials",
 ];
 
 impl Migration {

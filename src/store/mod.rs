@@ -21,6 +21,7 @@ mod page;
 mod password_resets;
 mod policies;
 mod production;
+mod provider_credentials;
 mod prune;
 mod saved_filters;
 mod sessions;
@@ -56,6 +57,9 @@ pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, 
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
+pub use provider_credentials::{
+    NewProviderCredential, ProviderCredentialRecord, ProviderCredentials, SealedCredential,
+};
 pub use saved_filters::{NewSavedFilter, SavedFilterPatch, SavedFilterRecord, SavedFilters};
 pub use sessions::{LoginMethod, NewSession, RefreshOutcome, SessionRecord, TokenHash};
 pub use sort::{ApiKeyColumn, Column, EventColumn, PolicyColumn, SavedFilterColumn, Sort, UserColumn, WorkspaceColumn};
@@ -175,6 +179,10 @@ impl TenantTx {
 
     pub fn api_keys(&mut self) -> ApiKeys<'_> {
         ApiKeys { tx: self }
+    }
+
+    pub fn provider_credentials(&mut self) -> ProviderCredentials<'_> {
+        ProviderCredentials { tx: self }
     }
 
     pub fn policies(&mut self) -> Policies<'_> {

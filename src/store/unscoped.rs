@@ -316,6 +316,17 @@ impl Store {
         }
     }
 
+    /// The scope of every organization, deleted ones too, for what the program does with all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn every_scope(&self) -> Result<Vec<TenantScope>, StoreError> {
+        let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
+        let all: Vec<(OrgId,)> = tx.statement("SELECT id FROM organizations ORDER BY id").all().await?;
+        tx.commit().await?;
+        Ok(all.into_iter().map(|(org,)| TenantScope { org }).collect())
+    }
+
     /// Remembers a log-in that has been checked.
     ///
     /// # Errors

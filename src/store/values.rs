@@ -16,8 +16,8 @@ use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
-    AdminEventId, ApiKeyId, AuditId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId, SessionId, Timestamp, UserId,
-    WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, CredentialId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId, SessionId,
+    Timestamp, UserId, WorkspaceId,
 };
 
 macro_rules! ids {
@@ -45,7 +45,19 @@ macro_rules! ids {
     )+};
 }
 
-ids!(AdminEventId, OrgId, UserId, WorkspaceId, ApiKeyId, PolicyId, SessionId, AuditId, RecoveryCodeId, SavedFilterId);
+ids!(
+    AdminEventId,
+    OrgId,
+    UserId,
+    WorkspaceId,
+    ApiKeyId,
+    PolicyId,
+    SessionId,
+    AuditId,
+    RecoveryCodeId,
+    SavedFilterId,
+    CredentialId
+);
 
 impl Type<Postgres> for Timestamp {
     fn type_info() -> PgTypeInfo {

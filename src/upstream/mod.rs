@@ -1,6 +1,7 @@
 //! Stage 7: where it goes. The route table (path → dialect and upstream) and the addresses of upstreams.
 
 mod address;
+mod credential;
 mod path;
 mod table;
 mod url;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::domain::Dialect;
 
+pub use credential::{Trial, credential_header, try_credential};
 pub use path::is_strict;
 
 use address::Addresses;

@@ -44,6 +44,8 @@ requirements! {
     WriteWorkspaces = Permission::WriteWorkspaces,
     ReadApiKeys = Permission::ReadApiKeys,
     WriteApiKeys = Permission::WriteApiKeys,
+    ReadProviderCredentials = Permission::ReadProviderCredentials,
+    WriteProviderCredentials = Permission::WriteProviderCredentials,
     ReadPolicies = Permission::ReadPolicies,
     WritePolicies = Permission::WritePolicies,
     ReadAudit = Permission::ReadAudit,

@@ -249,6 +249,10 @@ impl From<StoreError> for Problem {
                 Self::new(Code::Conflict, "the organization would be left without an active owner")
             }
             StoreError::Conflict("policy") => Self::new(Code::Conflict, "a workspace still uses the policy"),
+            StoreError::Conflict("credential") => Self::new(
+                Code::Conflict,
+                "the workspace has a credential for this upstream: delete it before giving another",
+            ),
             StoreError::Conflict(what) => Self::new(Code::Conflict, format!("the {what} is already in use")),
             StoreError::Stale => {
                 Self::new(Code::PreconditionFailed, "the object has changed since the version in `If-Match`")

@@ -88,6 +88,12 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     did(d, "updateApiKey", owner.patch(&key, json!({"name": "k2"})).await, 200);
     let rotated = did(d, "rotateApiKey", owner.post(&format!("{key}/rotate"), json!({"grace_seconds": 60})).await, 201);
     did(d, "revokeApiKey", owner.delete(&format!("/api-keys/{}", rotated["id"].as_str().unwrap())).await, 204);
+    let credential =
+        json!({"workspace_id": workspace["id"], "upstream": "ollama", "name": "n", "credential": "sk-0123456789"});
+    let made = did(d, "createProviderCredential", owner.post("/provider-credentials", credential).await, 201);
+    let credential = format!("/provider-credentials/{}", made["id"].as_str().unwrap());
+    did(d, "testProviderCredential", owner.post(&format!("{credential}/test"), Value::Null).await, 200);
+    did(d, "deleteProviderCredential", owner.delete(&credential).await, 204);
     did(d, "archiveWorkspace", owner.post(&format!("{path}/archive"), Value::Null).await, 200);
     did(d, "unarchiveWorkspace", owner.post(&format!("{path}/unarchive"), Value::Null).await, 200);
     did(d, "deleteWorkspace", owner.delete(&path).await, 204);

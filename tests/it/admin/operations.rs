@@ -32,11 +32,13 @@ const KNOWN: &[(&str, Kind)] = &[
     ("confirmMfa", Own),
     ("createApiKey", Own),
     ("createPolicy", Own),
+    ("createProviderCredential", Own),
     ("createSavedFilter", Own),
     ("createScimToken", Own),
     ("createScimUser", Directory),
     ("createWorkspace", Own),
     ("deletePolicy", Object),
+    ("deleteProviderCredential", Object),
     ("deleteSavedFilter", Object),
     ("deleteWorkspace", Object),
     ("disableMfa", Own),
@@ -69,6 +71,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listAuditLogs", Own),
     ("listPolicies", Own),
     ("listPolicyVersions", Object),
+    ("listProviderCredentials", Own),
     ("listRoles", Own),
     ("listSavedFilters", Own),
     ("listScimResourceTypes", Directory),
@@ -96,6 +99,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("rotateApiKey", Object),
     ("setSso", Own),
     ("startSso", Open),
+    ("testProviderCredential", Object),
     ("unarchiveWorkspace", Object),
     ("updateApiKey", Object),
     ("updateOrganization", Own),
@@ -262,6 +266,9 @@ pub async fn furnished(client: &Client) -> Organization {
     let workspace = org.workspace().await["id"].clone();
     let (_, key) = org.api_key(&workspace).await;
     org.owner.post("/policies", json!({"name": "furniture", "document": {"extends": "monitor"}})).await.ok(201);
+    let credential =
+        json!({"workspace_id": workspace, "upstream": "ollama", "name": "n", "credential": "sk-0123456789"});
+    org.owner.post("/provider-credentials", credential).await.ok(201);
     let filter = json!({"name": "furniture", "resource": "audit-logs", "query": {"action": "block"}, "shared": true});
     org.owner.post("/saved-filters", filter).await.ok(201);
     client.process(&key, "hello").await.ok(200);

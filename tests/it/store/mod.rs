@@ -8,6 +8,7 @@ mod feed;
 mod migrations;
 mod organizations;
 mod policies;
+mod rewrap;
 mod row_security;
 mod row_security_escape;
 mod sessions;

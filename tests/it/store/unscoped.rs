@@ -104,6 +104,7 @@ fn unscoped_statements_are_these() {
             "password_resets.rs: resolve_password_reset",
             "prune.rs: prune_expired",
             "sessions.rs: rotate_session",
+            "unscoped.rs: every_scope",
             "unscoped.rs: find_login",
             "unscoped.rs: operator_scope",
             "unscoped.rs: record_event",
