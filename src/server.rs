@@ -19,7 +19,7 @@ use crate::detect::Engine;
 use crate::domain::{SharedClock, SystemClock};
 use crate::gateway::{self, GatewayState};
 use crate::health::Health;
-use crate::limits::RateLimiter;
+use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::mail::Mailer;
 use crate::policy::PolicyCache;
 use crate::process::Processor;
@@ -29,6 +29,8 @@ use crate::upstream::Upstreams;
 
 /// How often it is written down when keys were last used.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often nodes tell each other how many requests they have admitted.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired sessions, tokens and links are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long background tasks, the last shipment among them, may take to end.
@@ -96,6 +98,7 @@ impl Sentinel {
             ProviderCredentialCache::new(store.clone(), Arc::clone(&sealer), Arc::clone(&clock), &metrics);
         let policies = PolicyCache::new(store.clone(), Arc::clone(&engine), Arc::clone(&metrics));
         let limiter = Arc::new(RateLimiter::new());
+        let usage = Arc::new(MonthlyUsage::new());
         let mailer = Mailer::new(&config.mail)?;
         if config.mail.smtp_url.is_none() && config.environment != Environment::Development {
             tracing::warn!(outbox = %config.mail.outbox.display(), "no mail.smtp_url: mails to people become files");
@@ -117,6 +120,8 @@ impl Sentinel {
         background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
         background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
 
+        background.spawn("counters of requests", |stop| write_usage(store.clone(), Arc::clone(&usage), stop));
+
         if options.only != Some(Only::Gateway) {
             let refresh_ttl = config.auth.refresh_token_ttl.get();
             background.spawn("pruning", |stop| prune(store.clone(), refresh_ttl, stop));
@@ -132,6 +137,7 @@ impl Sentinel {
                 sealer,
                 engine: Arc::clone(&engine),
                 limiter: Arc::clone(&limiter),
+                usage: Arc::clone(&usage),
                 processor: processor.clone(),
                 health: health.clone(),
                 mailer,
@@ -155,6 +161,7 @@ impl Sentinel {
                     policies,
                     engine,
                     limiter,
+                    usage,
                     upstreams,
                     journal,
                     processor,
@@ -293,6 +300,25 @@ async fn flush_last_used(keys: Arc<KeyCache>, mut stop: watch::Receiver<bool>) {
         let stopped = tokio::time::timeout(LAST_USED_INTERVAL, stop.wait_for(|stop| *stop)).await.is_ok();
         if let Err(error) = keys.flush_last_used().await {
             tracing::debug!(%error, "last-used times of keys are kept for the next time");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+/// Adds this node's requests to the counters, and learns of the others'. What cannot be written is kept.
+async fn write_usage(store: Store, usage: Arc<MonthlyUsage>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stopped = tokio::time::timeout(USAGE_INTERVAL, stop.wait_for(|stop| *stop)).await.is_ok();
+        for unwritten in usage.unwritten() {
+            match store.add_requests(unwritten.org, unwritten.month, unwritten.requests).await {
+                Ok(total) => usage.wrote(unwritten, total),
+                Err(error) => {
+                    tracing::debug!(%error, "counters of requests are written later");
+                    break;
+                }
+            }
         }
         if stopped {
             return;

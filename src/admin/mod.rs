@@ -44,7 +44,7 @@ use crate::config::{Config, Environment};
 use crate::detect::Engine;
 use crate::domain::{Secret, SharedClock};
 use crate::health::Health;
-use crate::limits::RateLimiter;
+use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::mail::Mailer;
 use crate::process::Processor;
 use crate::store::Store;
@@ -62,6 +62,7 @@ pub struct AdminState {
     pub sealer: Arc<Sealer>,
     pub engine: Arc<Engine>,
     pub limiter: Arc<RateLimiter>,
+    pub usage: Arc<MonthlyUsage>,
     pub processor: Processor,
     pub health: Health,
     pub mailer: Mailer,

@@ -37,7 +37,10 @@ pub struct Organization {
     max_users: Option<u32>,
     max_workspaces: Option<u32>,
     max_api_keys: Option<u32>,
+    /// Requests in a calendar month (UTC).
     monthly_request_limit: Option<u64>,
+    /// Requests that all nodes have admitted in this month, as of a second ago.
+    requests_this_month: u64,
     #[schema(value_type = Object)]
     settings: serde_json::Value,
     version: i64,
@@ -45,8 +48,8 @@ pub struct Organization {
     updated_at: Timestamp,
 }
 
-impl From<OrganizationRecord> for Organization {
-    fn from(record: OrganizationRecord) -> Self {
+impl Organization {
+    fn new(record: OrganizationRecord, requests_this_month: u64) -> Self {
         Self {
             id: record.id,
             name: record.name,
@@ -58,6 +61,7 @@ impl From<OrganizationRecord> for Organization {
             max_workspaces: record.max_workspaces,
             max_api_keys: record.max_api_keys,
             monthly_request_limit: record.monthly_request_limit,
+            requests_this_month,
             settings: record.settings,
             version: record.version,
             created_at: record.created_at,
@@ -103,8 +107,10 @@ impl Input for OrganizationUpdate {
     (status = 200, description = "The organization; `ETag` is its version", body = Organization),
 ))]
 async fn get(admin: Authorized<ReadOrganization>) -> Result<Tagged<Organization>, Problem> {
-    let record = admin.read().await?.organization().get().await?;
-    Ok(Tagged(StatusCode::OK, record.into()))
+    let mut tx = admin.read().await?;
+    let record = tx.organization().get().await?;
+    let requests = tx.organization().requests_this_month().await?;
+    Ok(Tagged(StatusCode::OK, Organization::new(record, requests)))
 }
 
 /// Change your organization's settings
@@ -126,8 +132,10 @@ async fn update(
         settings: body.settings,
     };
     let mut tx = admin.write().await?;
-    let old = Organization::from(tx.organization().get().await?);
-    let record = Organization::from(tx.organization().update(patch, expected.map(|tag| tag.version())).await?);
+    let requests = tx.organization().requests_this_month().await?;
+    let old = Organization::new(tx.organization().get().await?, requests);
+    let record = tx.organization().update(patch, expected.map(|tag| tag.version())).await?;
+    let record = Organization::new(record, requests);
     tx.commit(Act::new("organization.update").on("organization", record.id.uuid()).changed(&old, &record)).await?;
     Ok(Tagged(StatusCode::OK, record))
 }

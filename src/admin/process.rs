@@ -66,6 +66,12 @@ impl FromRequest<Api> for Scan {
                 }
             }
         }
+        let month = api.state.clock.now().month();
+        let counted = api.state.usage.admit(caller.org_id, month, caller.monthly_request_limit, caller.counted);
+        if let Err(exceeded) = counted {
+            api.state.metrics.rate_limited.with_label_values(&["organization"]).inc();
+            return Err(refused(Some(&caller), exceeded.into()).await);
+        }
         match Json::<ProcessRequest>::from_request(request, api).await {
             Ok(Json(body)) => Ok(Self { caller, body, request_id, client_ip }),
             Err(problem) => Err(refused(Some(&caller), problem).await),
@@ -85,7 +91,7 @@ async fn caller(headers: &HeaderMap, api: &Api) -> Result<Arc<Caller>, Problem> 
 #[utoipa::path(post, path = "/process", tag = "process", operation_id = "process", security(("apiKey" = [])),
     request_body = ProcessRequest, responses(
     (status = 200, description = "Judged, blocked or not", body = ProcessResponse),
-    (status = 429, description = "The key's limit is used up; see `Retry-After`"),
+    (status = 429, description = "The key's limit is used up (see `Retry-After`), or `insufficient_quota`: the organization's of this month"),
 ))]
 async fn process(State(api): State<Api>, scan: Scan) -> Result<Response, Problem> {
     let answer = api.state.processor.process(&scan.caller, scan.body, scan.request_id, scan.client_ip).await?;

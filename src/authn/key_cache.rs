@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use super::key::ApiKeySecret;
 use super::key_usage::{KeyUsage, Usage};
 use crate::cache::{FreshCache, Loaded, Rules, Standing};
-use crate::domain::{ApiKeyId, OrgId, SharedClock, Timestamp, WorkspaceConfig, WorkspaceId};
+use crate::domain::{ApiKeyId, Month, OrgId, SharedClock, Timestamp, WorkspaceConfig, WorkspaceId};
 use crate::store::{Change, KeyHash, ResolvedKey, Store, StoreError, TenantScope};
 use crate::telemetry::Metrics;
 
@@ -51,6 +51,10 @@ pub struct Caller {
     pub expires_at: Option<Timestamp>,
     /// What the workspace sets for itself.
     pub config: WorkspaceConfig,
+    /// The organization's; None: no limit.
+    pub monthly_request_limit: Option<u64>,
+    /// Requests of the organization that all nodes had counted in a month when the key was looked up.
+    pub counted: (Month, u64),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -267,6 +271,8 @@ async fn look_up(
             rate_limit_per_minute: key.rate_limit_per_minute,
             expires_at: key.expires_at,
             config: key.config,
+            monthly_request_limit: key.monthly_request_limit,
+            counted: key.counted,
         };
         Known::Good { caller: Arc::new(caller), usage: Arc::new(usage) }
     } else {

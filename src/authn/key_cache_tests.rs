@@ -47,6 +47,8 @@ impl Database {
             workspace_active: true,
             org_active: true,
             config: crate::domain::WorkspaceConfig::default(),
+            monthly_request_limit: None,
+            counted: (Month::default(), 0),
         };
         self.0.keys.lock().insert(key.hash(), resolved);
     }

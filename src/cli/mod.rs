@@ -9,6 +9,7 @@ mod keys;
 mod migrate;
 mod openapi;
 mod options;
+mod orgs;
 mod output;
 mod rewrap;
 mod scan;
@@ -48,6 +49,7 @@ enum Command {
     Migrate(migrate::Args),
     Bootstrap(bootstrap::Args),
     Keys(keys::Args),
+    Orgs(orgs::Args),
     Rewrap(rewrap::Args),
     Scan(scan::Args),
     Config(config::Args),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, cli.json),
         Command::Bootstrap(args) => bootstrap::run(args, cli.json),
         Command::Keys(args) => keys::run(args, cli.json),
+        Command::Orgs(args) => orgs::run(args, cli.json),
         Command::Rewrap(args) => rewrap::run(&args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
         Command::Config(args) => config::run(&args, cli.json),
@@ -146,6 +149,8 @@ mod tests {
             "keys list --org Acme --config f",
             "keys revoke --org Acme 0190b0a0-0000-7000-8000-000000000000",
             "keys rotate --org Acme 0190b0a0-0000-7000-8000-000000000000 --grace-seconds 60",
+            "orgs show --org Acme",
+            "orgs set --org Acme --tier pro --max-users 5 --monthly-request-limit none --json",
             "scan --policy strict --json -",
             "scan --jsonl",
             "config check --config f",

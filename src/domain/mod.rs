@@ -17,6 +17,6 @@ pub use ids::{
     SessionId, UserId, WorkspaceId,
 };
 pub use secret::{Secret, Sensitive};
-pub use time::{Clock, ManualClock, SharedClock, SystemClock, Timestamp};
+pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};
 pub use workspace_config::{CredentialSource, WorkspaceConfig};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC (`…Z`).
@@ -32,6 +32,13 @@ impl Timestamp {
     #[must_use]
     pub fn datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+    }
+
+    /// The calendar month in UTC.
+    #[must_use]
+    pub fn month(self) -> Month {
+        let at = self.datetime();
+        Month(u32::try_from(at.year()).unwrap_or(0) * 100 + at.month())
     }
 
     /// `self + duration`, saturating.
@@ -78,6 +85,22 @@ impl<'de> Deserialize<'de> for Timestamp {
         } else {
             i64::deserialize(deserializer).map(Self)
         }
+    }
+}
+
+/// A calendar month as one number: 202611 is November 2026.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Month(u32);
+
+impl Month {
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
     }
 }
 

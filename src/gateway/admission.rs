@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::{Gate, anchor};
 
 impl Gate {
-    /// Finds the caller and counts the request against their limit.
+    /// Finds the caller and counts the request against the key's limit and the organization's.
     ///
     /// # Errors
     /// 401, 403, 429, or 503 when the database is needed and away.
@@ -38,6 +38,11 @@ impl Gate {
                     return Err(Problem::rate_limited(too_many.retry_after));
                 }
             }
+        }
+        let month = context.received_at.month();
+        if self.state.usage.admit(caller.org_id, month, caller.monthly_request_limit, caller.counted).is_err() {
+            self.state.metrics.rate_limited.with_label_values(&["organization"]).inc();
+            return Err(Problem::insufficient_quota());
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ use crate::config::GatewayConfig;
 use crate::detect::Engine;
 use crate::domain::SharedClock;
 use crate::health::Health;
-use crate::limits::RateLimiter;
+use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::policy::PolicyCache;
 use crate::process::Processor;
 use crate::protocol::ReadLimits;
@@ -56,6 +56,7 @@ pub struct GatewayState {
     pub policies: Arc<PolicyCache>,
     pub engine: Arc<Engine>,
     pub limiter: Arc<RateLimiter>,
+    pub usage: Arc<MonthlyUsage>,
     pub upstreams: Arc<Upstreams>,
     pub journal: Journal,
     pub processor: Processor,

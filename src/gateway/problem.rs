@@ -101,6 +101,12 @@ impl Problem {
         Self { retry_after: Some(retry_after), ..Self::new(429, "rate_limit_exceeded", message) }
     }
 
+    /// The organization's requests of the month. No SDK should try again before the next one.
+    pub(super) fn insufficient_quota() -> Self {
+        let message = "the organization has used up its requests of this month";
+        Self { final_answer: true, ..Self::new(429, "insufficient_quota", message) }
+    }
+
     /// A policy that fails closed could not be enforced, or the request not recorded.
     pub(super) fn unguarded() -> Self {
         let message = "the request cannot be inspected and recorded at the moment";
@@ -195,6 +201,8 @@ impl Problem {
             401 | 403 => "AccessDeniedException",
             404 | 405 => "ResourceNotFoundException",
             408 | 504 => "ModelTimeoutException",
+            // SDKs try again after the other.
+            429 if self.final_answer => "ServiceQuotaExceededException",
             429 => "ThrottlingException",
             500 => "InternalServerException",
             502 | 503 => "ServiceUnavailableException",
@@ -336,6 +344,7 @@ mod tests {
         let gemini = parsed(&problem, Dialect::Gemini);
         assert_eq!((&gemini["error"]["code"], &gemini["error"]["status"]), (&json!(429), &json!("RESOURCE_EXHAUSTED")));
         assert_eq!(parsed(&problem, Dialect::Bedrock)["__type"], "ThrottlingException");
+        assert_eq!(parsed(&Problem::insufficient_quota(), Dialect::Bedrock)["__type"], "ServiceQuotaExceededException");
         assert!(parsed(&problem, Dialect::Ollama)["error"].is_string());
     }
 

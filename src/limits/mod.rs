@@ -1,4 +1,6 @@
-//! Stage 2: may it come in. Requests a minute per key.
+//! Stage 2: may it come in. Requests a minute per key, requests a month per organization.
+
+mod monthly;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -7,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::domain::{ApiKeyId, Timestamp};
+
+pub use monthly::{MonthlyUsage, QuotaExceeded, Unwritten};
 
 const MINUTE_NS: u128 = 60_000_000_000;
 /// Enough that two cores seldom want the same lock.

@@ -159,6 +159,8 @@ mod tests {
             rate_limit_per_minute: None,
             expires_at: None,
             config: crate::domain::WorkspaceConfig::default(),
+            monthly_request_limit: None,
+            counted: (crate::domain::Month::default(), 0),
         }
     }
 

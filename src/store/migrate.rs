@@ -62,6 +62,7 @@ const MIGRATIONS: &[Migration] = migrations![
     6 "0006_identity",
     7 "0007_saved_filters",
     8 "0008_provider_credentials",
+    9 "0009_usage",
 ];
 
 impl Migration {

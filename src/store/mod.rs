@@ -28,6 +28,7 @@ mod sessions;
 mod sort;
 mod statement;
 mod unscoped;
+mod usage;
 mod users;
 mod values;
 mod workspaces;
@@ -53,7 +54,9 @@ pub use identity::{
     ScimTokenRecord, SsoConnection,
 };
 pub use login_lockouts::AccountHash;
-pub use organizations::{NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Registered, Tier};
+pub use organizations::{
+    NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Plan, Registered, Tier,
+};
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};

@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 use super::statement::{TenantSql, tenant_sql};
-use super::values::OptionalCount;
+use super::values::{OptionalCount, stored};
 use super::{Change, StoreError, TenantScope, TenantTx};
 use crate::domain::{OrgId, Timestamp, UserId, WorkspaceId};
 
-/// What an organization pays for; decides its default limits.
+/// What an organization pays for. The operator sets it, and the limits beside it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -84,7 +84,57 @@ macro_rules! columns {
     };
 }
 
+/// What the operator sets; `None` leaves a field as it is, `Some(None)` takes a bound away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    pub tier: Option<Tier>,
+    pub max_users: Option<Option<u32>>,
+    pub max_workspaces: Option<Option<u32>>,
+    pub max_api_keys: Option<Option<u32>>,
+    pub monthly_request_limit: Option<Option<u64>>,
+}
+
 impl Organizations<'_> {
+    /// Changes the plan; running nodes enforce it from the next request on.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`]`("organization")`.
+    pub async fn set_plan(&mut self, plan: Plan) -> Result<OrganizationRecord, StoreError> {
+        const SET: TenantSql = tenant_sql!(
+            "UPDATE organizations
+            SET subscription_tier = COALESCE($2, subscription_tier),
+                max_users = CASE WHEN $3 THEN $4 ELSE max_users END,
+                max_workspaces = CASE WHEN $5 THEN $6 ELSE max_workspaces END,
+                max_api_keys = CASE WHEN $7 THEN $8 ELSE max_api_keys END,
+                monthly_request_limit = CASE WHEN $9 THEN $10 ELSE monthly_request_limit END,
+                version = version + 1,
+                updated_at = $11
+            WHERE id = $1
+            RETURNING ",
+            columns!()
+        );
+        let now = self.tx.now();
+        let set = self
+            .tx
+            .statement(SET)
+            .bind(plan.tier.map(Tier::as_str))
+            .bind(plan.max_users.is_some())
+            .bind(plan.max_users.flatten().map(i64::from))
+            .bind(plan.max_workspaces.is_some())
+            .bind(plan.max_workspaces.flatten().map(i64::from))
+            .bind(plan.max_api_keys.is_some())
+            .bind(plan.max_api_keys.flatten().map(i64::from))
+            .bind(plan.monthly_request_limit.is_some())
+            .bind(plan.monthly_request_limit.flatten().map(stored))
+            .bind(now)
+            .optional()
+            .await?
+            .ok_or(StoreError::Missing("organization"))?;
+        let org = self.tx.scope().org_id();
+        self.tx.record(Change::Organization { org });
+        Ok(set)
+    }
+
     /// # Errors
     /// [`StoreError::Missing`]`("organization")`.
     pub async fn get(&mut self) -> Result<OrganizationRecord, StoreError> {

@@ -15,7 +15,9 @@ use super::{
     Actor, ActorType, AuditRow, KeyHash, NewAdminEvent, NewOrganization, NewUser, NewWorkspace, Origin, Registered,
     Store, StoreError, TenantScope, TenantTx, UserRecord, admin_events, audit_insert,
 };
-use crate::domain::{ApiKeyId, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceConfig, WorkspaceId};
+use crate::domain::{
+    ApiKeyId, Month, OrgId, PolicyId, Secret, SessionId, Timestamp, UserId, WorkspaceConfig, WorkspaceId,
+};
 
 /// An API key that exists, with everything its validity hangs on; the caller judges it against the clock.
 #[derive(Clone, Debug)]
@@ -32,6 +34,10 @@ pub struct ResolvedKey {
     pub org_active: bool,
     /// What the workspace sets for itself.
     pub config: WorkspaceConfig,
+    /// None: no limit.
+    pub monthly_request_limit: Option<u64>,
+    /// Requests of the organization that all nodes have counted in this month.
+    pub counted: (Month, u64),
 }
 
 /// What a log-in is checked against.
@@ -85,6 +91,10 @@ struct KeyRow {
     workspace_active: bool,
     org_active: bool,
     config: Json<serde_json::Value>,
+    #[sqlx(try_from = "OptionalCount")]
+    monthly_request_limit: Option<u64>,
+    #[sqlx(try_from = "OptionalCount")]
+    requests: Option<u64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -105,13 +115,16 @@ impl Store {
                 k.is_active AND k.revoked_at IS NULL AS key_active,
                 w.is_active AND w.deleted_at IS NULL AS workspace_active,
                 o.is_active AND o.deleted_at IS NULL AS org_active,
-                w.config
+                w.config, o.monthly_request_limit,
+                (SELECT u.requests FROM usage_counters u WHERE u.org_id = k.org_id AND u.month = $2) AS requests
             FROM api_keys k
             JOIN workspaces w ON w.org_id = k.org_id AND w.id = k.workspace_id
             JOIN organizations o ON o.id = k.org_id
             WHERE k.key_hash = $1";
         let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
-        let row: Option<KeyRow> = tx.statement(RESOLVE).bind(*hash).optional().await?;
+        let month = self.inner.clock.now().month();
+        let resolve = tx.statement(RESOLVE).bind(*hash).bind(i64::from(month.number()));
+        let row: Option<KeyRow> = resolve.optional().await?;
         tx.commit().await?;
         let Some(row) = row else { return Ok(None) };
         // A setting that this version does not know could not be enforced: the key fails closed.
@@ -127,6 +140,8 @@ impl Store {
             workspace_active: row.workspace_active,
             org_active: row.org_active,
             config,
+            monthly_request_limit: row.monthly_request_limit,
+            counted: (month, row.requests.unwrap_or(0)),
         }))
     }
 

@@ -96,6 +96,8 @@ codes! {
     PreconditionRequired = 428 "precondition_required", "Precondition required";
     /// Too many requests of this key, session or address; `Retry-After` says when to come back.
     RateLimitExceeded = 429 "rate_limit_exceeded", "Rate limit exceeded";
+    /// The organization has used up its requests of this calendar month (UTC). The operator can raise the limit.
+    InsufficientQuota = 429 "insufficient_quota", "Insufficient quota";
     /// Too many attempts to log in failed, for this account or from this address; `Retry-After` says when to come back.
     LoginThrottled = 429 "login_throttled", "Too many attempts to log in";
     /// Too many wrong codes of the second factor; `Retry-After` says when one is looked at again.

@@ -16,7 +16,7 @@ pub use code::Code;
 
 use crate::authn::{AuthError, GrantError, PasswordError, Permission, SessionError, ThrottleError, Throttled};
 use crate::domain::RequestId;
-use crate::limits::TooMany;
+use crate::limits::{QuotaExceeded, TooMany};
 use crate::policy::CompileError;
 use crate::process::ProcessError;
 use crate::store::StoreError;
@@ -218,6 +218,8 @@ const AWAY: u64 = 5;
 /// Seconds in which a full queue of passwords has shrunk.
 const BUSY: u64 = 3;
 
+/// SDKs obey it whatever the status.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -349,6 +351,13 @@ impl From<TooMany> for Problem {
     fn from(TooMany { retry_after }: TooMany) -> Self {
         let seconds = whole_seconds(retry_after);
         Self::new(Code::RateLimitExceeded, format!("the limit is used up for {seconds} s")).retry_after(seconds)
+    }
+}
+
+impl From<QuotaExceeded> for Problem {
+    fn from(_: QuotaExceeded) -> Self {
+        Self::new(Code::InsufficientQuota, "the organization has used up its requests of this month")
+            .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
     }
 }
 

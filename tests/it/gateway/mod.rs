@@ -5,5 +5,6 @@ mod credentials;
 mod faults;
 mod framing;
 mod journey;
+mod limits;
 mod tls;
 mod workspaces;

@@ -5,3 +5,4 @@ mod logins;
 mod nodes;
 mod outage;
 mod privacy;
+mod quota;

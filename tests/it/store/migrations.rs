@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "admin_events",
     "api_keys",
     "audit_logs",
@@ -29,6 +29,7 @@ const TABLES: [&str; 22] = [
     "sessions",
     "sso_connections",
     "subscriptions",
+    "usage_counters",
     "users",
     "workspaces",
 ];

@@ -13,6 +13,7 @@ mod row_security;
 mod row_security_escape;
 mod sessions;
 mod unscoped;
+mod usage;
 mod users;
 mod workspaces;
 

@@ -233,6 +233,7 @@ mod postgres {
                 "refresh_tokens",
                 "scim_tokens",
                 "sessions",
+                "usage_counters",
                 "users",
                 "workspaces"
             ]

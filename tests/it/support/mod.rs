@@ -7,7 +7,7 @@ mod rows;
 mod sentinel;
 
 pub use database::TestDatabase;
-pub use process::Process;
+pub use process::{Process, command};
 pub use rows::{Row, count_rows};
 pub use sentinel::{Reply, Sentinel, chat_body, register, reply};
 

@@ -8,6 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::raw::PATIENCE;
 
+/// What the command line says as JSON, run as another process.
+pub async fn command(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sentinel"));
+    command.args(arguments).env("SENTINEL_DATA_DIR", folder.join("data")).envs(settings.iter().copied());
+    let output = tokio::task::block_in_place(|| command.output()).expect("the binary starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 pub struct Process {
     child: Child,
     pub gateway: SocketAddr,
