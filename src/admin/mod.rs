@@ -15,16 +15,17 @@ mod export;
 mod extract;
 mod health;
 mod idempotency;
+mod invitations;
 mod mfa;
 mod middleware;
 mod organizations;
+mod pages;
 mod passwords;
 mod policies;
 mod problem;
 mod process;
 mod provider_credentials;
 mod rates;
-mod reset_page;
 mod roles;
 mod saved_filters;
 mod scim;
@@ -111,7 +112,7 @@ impl Api {
 /// The whole admin face: every path at the root and again below `/api/v1`.
 pub fn router(state: AdminState) -> axum::Router {
     let api = Api::new(state);
-    let routes = axum::Router::from(resources()).merge(docs::page()).merge(reset_page::page());
+    let routes = axum::Router::from(resources()).merge(docs::page()).merge(pages::pages());
     let everything = axum::Router::new()
         .nest("/api/v1", routes.clone())
         .merge(routes)
@@ -130,6 +131,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(scim::routes())
         .merge(organizations::routes())
         .merge(users::routes())
+        .merge(invitations::routes())
         .merge(roles::routes())
         .merge(workspaces::routes())
         .merge(api_keys::routes())

@@ -13,7 +13,7 @@ use super::extract::{
     Authorized, Input, InviteUsers, Json, ListQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
-use super::trail::Act;
+use super::trail::{Act, WriteTx};
 use crate::authn::{Authority, Permission, Role, authority_of, temporary_password};
 use crate::domain::{OrgId, Timestamp, UserId};
 use crate::store::{NewUser, UserColumn, UserPatch, UserRecord};
@@ -148,11 +148,7 @@ async fn invite(
     let password = temporary_password();
     let password_hash = api.passwords.hash(password.clone()).await?;
     let mut tx = admin.write().await?;
-    if let Some(limit) = tx.organization().get().await?.max_users
-        && tx.users().count().await? >= u64::from(limit)
-    {
-        return Err(Problem::new(Code::LimitReached, "the organization has as many people as its plan allows"));
-    }
+    has_room(&mut tx).await?;
     let user = NewUser {
         id: UserId::new(),
         email: body.email,
@@ -169,8 +165,18 @@ async fn invite(
     Ok((StatusCode::CREATED, axum::Json(invited)))
 }
 
+/// Refuses one person more than the plan allows.
+pub(super) async fn has_room(tx: &mut WriteTx) -> Result<(), Problem> {
+    if let Some(limit) = tx.organization().get().await?.max_users
+        && tx.users().count().await? >= u64::from(limit)
+    {
+        return Err(Problem::new(Code::LimitReached, "the organization has as many people as its plan allows"));
+    }
+    Ok(())
+}
+
 /// As they are stored: sorted, each once.
-fn names(permissions: Vec<Permission>) -> Vec<String> {
+pub(super) fn names(permissions: Vec<Permission>) -> Vec<String> {
     let sorted: std::collections::BTreeSet<_> = permissions.into_iter().collect();
     sorted.into_iter().map(|permission| permission.as_str().to_owned()).collect()
 }

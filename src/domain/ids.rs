@@ -62,6 +62,8 @@ id! {
     UserId,
     /// A project or environment of an organization.
     WorkspaceId,
+    /// An open or ended invitation of a person.
+    InvitationId,
     /// An application's key.
     ApiKeyId,
     /// What a workspace presents to a provider.

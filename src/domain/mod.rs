@@ -13,8 +13,8 @@ pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, S
 pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity};
 pub use ids::{
-    AdminEventId, ApiKeyId, AuditId, CredentialId, MailId, OrgId, PolicyId, RecoveryCodeId, RequestId, SavedFilterId,
-    SessionId, UserId, WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, CredentialId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId, RequestId,
+    SavedFilterId, SessionId, UserId, WorkspaceId,
 };
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};

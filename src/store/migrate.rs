@@ -63,6 +63,7 @@ const MIGRATIONS: &[Migration] = migrations![
     7 "0007_saved_filters",
     8 "0008_provider_credentials",
     9 "0009_usage",
+    10 "0010_invitations",
 ];
 
 impl Migration {

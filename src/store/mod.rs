@@ -14,6 +14,7 @@ mod error;
 mod feed;
 mod idempotency;
 mod identity;
+mod invitations;
 mod login_lockouts;
 pub mod migrate;
 mod organizations;
@@ -53,6 +54,7 @@ pub use identity::{
     DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
     ScimTokenRecord, SsoConnection,
 };
+pub use invitations::{InvitationRecord, Invitations, Invited, NewInvitation};
 pub use login_lockouts::AccountHash;
 pub use organizations::{
     NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Plan, Registered, Tier,
@@ -202,6 +204,10 @@ impl TenantTx {
 
     pub fn idempotency_keys(&mut self) -> IdempotencyKeys<'_> {
         IdempotencyKeys { tx: self }
+    }
+
+    pub fn invitations(&mut self) -> Invitations<'_> {
+        Invitations { tx: self }
     }
 
     pub fn saved_filters(&mut self) -> SavedFilters<'_> {

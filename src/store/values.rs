@@ -16,8 +16,8 @@ use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
-    AdminEventId, ApiKeyId, AuditId, CredentialId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId, SessionId,
-    Timestamp, UserId, WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, CredentialId, InvitationId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId,
+    SessionId, Timestamp, UserId, WorkspaceId,
 };
 
 macro_rules! ids {
@@ -56,7 +56,8 @@ ids!(
     AuditId,
     RecoveryCodeId,
     SavedFilterId,
-    CredentialId
+    CredentialId,
+    InvitationId
 );
 
 impl Type<Postgres> for Timestamp {

@@ -40,6 +40,9 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     MalformedJson = 400 "malformed_json", "Malformed JSON";
+    /// The invitation is unknown, expired, revoked or was accepted before, or whoever sent it may no longer do so. Ask for
+    /// another.
+    InvalidInvitation = 400 "invalid_invitation", "Invalid invitation";
     /// The link to set a new password is unknown, expired, or was used before. Ask for another.
     InvalidResetToken = 400 "invalid_reset_token", "Invalid reset token";
     /// A query parameter is unknown, given twice, or has a value that it cannot have.

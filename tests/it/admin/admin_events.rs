@@ -20,6 +20,7 @@ on_both_engines! {
 
 /// Operations that write without an event, and why.
 const WITHOUT: &[(&str, &str)] = &[
+    ("acceptInvitation", "needs the mail: admin/invitations.rs"),
     ("confirmMfa", "needs an authenticator: admin/mfa.rs"),
     ("disableMfa", "needs an authenticator: admin/mfa.rs"),
     ("forgotPassword", "its event is written with the mail, behind the answer"),
@@ -77,6 +78,12 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let person = format!("/orgs/me/users/{}", person["id"].as_str().unwrap());
     did(d, "updateUser", owner.patch(&person, json!({"role": "viewer"})).await, 200);
     did(d, "removeUser", owner.delete(&person).await, 204);
+
+    let invitation = json!({"email": "guest@people.example", "full_name": "G G", "role": "member"});
+    let made = did(d, "createInvitation", owner.post("/orgs/me/invitations", invitation).await, 201);
+    let invitation = format!("/orgs/me/invitations/{}", made["id"].as_str().unwrap());
+    did(d, "resendInvitation", owner.post(&format!("{invitation}/resend"), Value::Null).await, 200);
+    did(d, "revokeInvitation", owner.delete(&invitation).await, 204);
 
     let workspace = did(d, "createWorkspace", owner.post("/workspaces", json!({"name": "w"})).await, 201);
     let path = format!("/workspaces/{}", workspace["id"].as_str().unwrap());

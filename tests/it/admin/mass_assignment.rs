@@ -23,6 +23,8 @@ fn injected() -> [(&'static str, Value); 5] {
 
 /// Where such a field is what the operation is for; who may use it is what `roles.rs` tries.
 const MEANT: &[(&str, &str)] = &[
+    ("createInvitation", "permissions"),
+    ("createInvitation", "role"),
     ("inviteUser", "permissions"),
     ("inviteUser", "role"),
     ("updateUser", "is_active"),

@@ -6,6 +6,7 @@ mod audit_logs;
 mod client;
 mod errors;
 mod fuzz;
+mod invitations;
 mod isolation;
 mod lists;
 mod logins;

@@ -27,10 +27,12 @@ use Kind::{Application, Directory, Object, Open, Own};
 
 /// One line for each operation: its id, and its kind.
 const KNOWN: &[(&str, Kind)] = &[
+    ("acceptInvitation", Open),
     ("archiveWorkspace", Object),
     ("changePassword", Own),
     ("confirmMfa", Own),
     ("createApiKey", Own),
+    ("createInvitation", Own),
     ("createPolicy", Own),
     ("createProviderCredential", Own),
     ("createSavedFilter", Own),
@@ -68,6 +70,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("inviteUser", Own),
     ("listAdminEvents", Own),
     ("listApiKeys", Own),
+    ("listInvitations", Own),
     ("listAuditLogs", Own),
     ("listPolicies", Own),
     ("listPolicyVersions", Object),
@@ -92,9 +95,11 @@ const KNOWN: &[(&str, Kind)] = &[
     ("removeUser", Object),
     ("replacePolicy", Object),
     ("replaceScimUser", Directory),
+    ("resendInvitation", Object),
     ("resetPassword", Open),
     ("restoreWorkspace", Object),
     ("revokeApiKey", Object),
+    ("revokeInvitation", Object),
     ("revokeScimToken", Own),
     ("rotateApiKey", Object),
     ("setSso", Own),
@@ -266,6 +271,8 @@ pub async fn furnished(client: &Client) -> Organization {
     let workspace = org.workspace().await["id"].clone();
     let (_, key) = org.api_key(&workspace).await;
     org.owner.post("/policies", json!({"name": "furniture", "document": {"extends": "monitor"}})).await.ok(201);
+    let invitation = json!({"email": "guest@people.example", "full_name": "A Guest", "role": "member"});
+    org.owner.post("/orgs/me/invitations", invitation).await.ok(201);
     let credential =
         json!({"workspace_id": workspace, "upstream": "ollama", "name": "n", "credential": "sk-0123456789"});
     org.owner.post("/provider-credentials", credential).await.ok(201);

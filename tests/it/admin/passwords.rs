@@ -41,7 +41,7 @@ async fn a_new_password_ends_all_other_sessions(database: TestDatabase) {
 }
 
 /// The mails in a folder, oldest first.
-fn mails(outbox: &Path) -> Vec<String> {
+pub fn mails(outbox: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(outbox) else { return Vec::new() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "eml"));
@@ -49,7 +49,7 @@ fn mails(outbox: &Path) -> Vec<String> {
     paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
-async fn mail_number(outbox: &Path, count: usize) -> String {
+pub async fn mail_number(outbox: &Path, count: usize) -> String {
     let begun = Instant::now();
     loop {
         if let Some(mail) = mails(outbox).into_iter().nth(count - 1) {
@@ -211,9 +211,9 @@ async fn the_link_leads_to_a_page_of_sentinels_own(database: TestDatabase) {
     let page = page.as_str().unwrap();
     assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<style"), "{page}");
     let linked: Vec<&str> =
-        page.match_indices("reset-password.").map(|(at, _)| page[at..].split('"').next().unwrap()).collect();
-    assert_eq!(linked, ["reset-password.css", "reset-password.js"]);
-    for (path, kind) in [("/reset-password.css", "text/css"), ("/reset-password.js", "text/javascript")] {
+        page.match_indices("\"page.").map(|(at, _)| page[at + 1..].split('"').next().unwrap()).collect();
+    assert_eq!(linked, ["page.css", "page.js"]);
+    for (path, kind) in [("/page.css", "text/css"), ("/page.js", "text/javascript")] {
         let answer = client.get(path).await;
         assert!(answer.header("content-type").starts_with(kind), "{path}");
         answer.ok(200);

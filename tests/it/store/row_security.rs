@@ -89,6 +89,7 @@ mod postgres {
                 "audit_logs INSERT",
                 "audit_logs SELECT",
                 "audit_logs UPDATE",
+                "invitations SELECT",
                 "organizations SELECT",
                 "password_resets DELETE",
                 "password_resets SELECT",

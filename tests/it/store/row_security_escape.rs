@@ -228,6 +228,7 @@ mod postgres {
             [
                 "api_keys",
                 "audit_logs",
+                "invitations",
                 "organizations",
                 "password_resets",
                 "refresh_tokens",

@@ -99,6 +99,7 @@ fn unscoped_statements_are_these() {
             "identity.rs: resolve_person",
             "identity.rs: resolve_scim_token",
             "identity.rs: sign_on_scope",
+            "invitations.rs: resolve_invitation",
             "login_lockouts.rs: lock_login",
             "login_lockouts.rs: unlock_login",
             "password_resets.rs: resolve_password_reset",

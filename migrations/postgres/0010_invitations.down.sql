@@ -1,0 +1,1 @@
+DROP POLICY invitations_unscoped_select ON invitations;
