@@ -11,7 +11,8 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::List;
 use super::extract::{
-    Authorized, Filtered, Input, Json, ListQuery, Path, Query, ReadApiKeys, WriteApiKeys, name_faults, nullable,
+    Authorized, Filtered, InWorkspace, Input, Json, ListQuery, Path, Query, ReadApiKeys, WriteApiKeys, name_faults,
+    nullable,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
@@ -202,13 +203,14 @@ async fn list(
     (status = 201, description = "Created", body = ApiKeyCreated),
 ))]
 async fn create(
-    admin: Authorized<WriteApiKeys>,
+    admin: InWorkspace<WriteApiKeys>,
     State(api): State<Api>,
     Json(body): Json<ApiKeyCreate>,
 ) -> Result<(StatusCode, axum::Json<ApiKeyCreated>), Problem> {
     if body.expires_at.is_some_and(|at| at <= api.state.clock.now()) {
         return Err(Problem::validation(vec![Fault::at("/expires_at", "must lie in the future")]));
     }
+    admin.allow(body.workspace_id)?;
     let secret = ApiKeySecret::generate(body.mode.unwrap_or_default() == Mode::Live);
     let key = NewApiKey {
         id: ApiKeyId::new(),
@@ -259,7 +261,7 @@ async fn get(admin: Authorized<ReadApiKeys>, Path(id): Path<ApiKeyId>) -> Result
     (status = 200, description = "Changed", body = ApiKey),
 ))]
 async fn update(
-    admin: Authorized<WriteApiKeys>,
+    admin: InWorkspace<WriteApiKeys>,
     Path(id): Path<ApiKeyId>,
     Json(body): Json<ApiKeyUpdate>,
 ) -> Result<axum::Json<ApiKey>, Problem> {
@@ -267,6 +269,7 @@ async fn update(
     let scopes = body.scopes.as_deref().map(names);
     let mut tx = admin.write().await?;
     let old = ApiKey::from(tx.api_keys().find(id).await?.ok_or_else(Problem::not_found)?);
+    admin.allow(old.workspace_id)?;
     let record = tx.api_keys().update(id, name, scopes, body.rate_limit_per_minute).await?;
     let record = ApiKey::from(record.ok_or_else(Problem::not_found)?);
     tx.commit(Act::new("api_key.update").on("api_key", id.uuid()).changed(&old, &record)).await?;
@@ -280,8 +283,10 @@ async fn update(
     security(("session" = ["api_keys:write"])), params(("id" = ApiKeyId, Path)), responses(
     (status = 204, description = "Revoked"),
 ))]
-async fn revoke(admin: Authorized<WriteApiKeys>, Path(id): Path<ApiKeyId>) -> Result<StatusCode, Problem> {
+async fn revoke(admin: InWorkspace<WriteApiKeys>, Path(id): Path<ApiKeyId>) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
+    let found = tx.api_keys().find(id).await?.ok_or_else(Problem::not_found)?;
+    admin.allow(found.workspace_id)?;
     let revoked = ApiKey::from(tx.api_keys().revoke(id).await?.ok_or_else(Problem::not_found)?);
     tx.commit(Act::new("api_key.revoke").on("api_key", id.uuid()).without(&revoked)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -296,7 +301,7 @@ async fn revoke(admin: Authorized<WriteApiKeys>, Path(id): Path<ApiKeyId>) -> Re
     (status = 409, description = "The key is revoked or has expired"),
 ))]
 async fn rotate(
-    admin: Authorized<WriteApiKeys>,
+    admin: InWorkspace<WriteApiKeys>,
     State(api): State<Api>,
     Path(id): Path<ApiKeyId>,
     Json(body): Json<Rotate>,
@@ -305,6 +310,7 @@ async fn rotate(
     let grace = Duration::from_secs(u64::from(body.grace_seconds.unwrap_or(0)));
     let mut tx = admin.write().await?;
     let old = tx.api_keys().find(id).await?.ok_or_else(Problem::not_found)?;
+    admin.allow(old.workspace_id)?;
     if !old.is_active || old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
         return Err(Problem::new(Code::Conflict, "the key is revoked or has expired: create another"));
     }

@@ -12,9 +12,9 @@ use super::mfa::{self, LoginAnswer};
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Attempt, Who};
 use super::users::User;
-use crate::authn::{self, ClientInfo, Issued, Match, PasswordError, Permission, ThrottleError};
+use crate::authn::{self, ClientInfo, Issued, Match, PasswordError, Permission, ThrottleError, WorkspacePermission};
 use crate::config::Registration;
-use crate::domain::{OrgId, Secret, UserId};
+use crate::domain::{OrgId, Secret, UserId, WorkspaceId};
 use crate::store::{LoginAccount, LoginMethod, NewOrganization, StoreError, TenantScope};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -302,6 +302,15 @@ pub struct Me {
     user: User,
     /// Everything the person may do, by role and beyond it.
     effective_permissions: Vec<Permission>,
+    /// What they may do beyond that in single workspaces.
+    workspaces: Vec<InOneWorkspace>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct InOneWorkspace {
+    workspace_id: WorkspaceId,
+    #[schema(value_type = Vec<WorkspacePermission>, example = json!(["api_keys:write"]))]
+    permissions: Vec<String>,
 }
 
 /// The person who is logged in
@@ -310,9 +319,14 @@ pub struct Me {
 #[utoipa::path(get, path = "/auth/me", tag = "auth", operation_id = "getMe", security(("session" = [])), responses(
     (status = 200, description = "You", body = Me),
 ))]
-async fn me(me: Authorized<Myself>) -> axum::Json<Me> {
+async fn me(me: Authorized<Myself>) -> Result<axum::Json<Me>, Problem> {
     let effective_permissions = me.session.authority.permissions().iter().copied().collect();
-    axum::Json(Me { user: me.session.user.into(), effective_permissions })
+    let memberships = me.read().await?.workspace_members().of(me.session.user.id).await?;
+    let workspaces = memberships
+        .into_iter()
+        .map(|member| InOneWorkspace { workspace_id: member.workspace_id, permissions: member.permissions })
+        .collect();
+    Ok(axum::Json(Me { user: me.session.user.into(), effective_permissions, workspaces }))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod sessions;
 mod sso;
 mod trail;
 mod users;
+mod workspace_members;
 mod workspaces;
 
 use std::sync::Arc;
@@ -134,6 +135,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(invitations::routes())
         .merge(roles::routes())
         .merge(workspaces::routes())
+        .merge(workspace_members::routes())
         .merge(api_keys::routes())
         .merge(provider_credentials::routes())
         .merge(policies::routes())

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::List;
 use super::extract::{
-    Authorized, Filtered, Input, Json, PageQuery, Path, Query, ReadProviderCredentials, WriteProviderCredentials,
-    name_faults,
+    Authorized, Filtered, InWorkspace, Input, Json, PageQuery, Path, Query, ReadProviderCredentials,
+    WriteProviderCredentials, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
@@ -117,7 +117,7 @@ async fn list(
     (status = 409, description = "The workspace has a credential for this upstream"),
 ))]
 async fn create(
-    admin: Authorized<WriteProviderCredentials>,
+    admin: InWorkspace<WriteProviderCredentials>,
     State(api): State<Api>,
     Json(body): Json<ProviderCredentialCreate>,
 ) -> Result<(StatusCode, axum::Json<ProviderCredential>), Problem> {
@@ -128,6 +128,7 @@ async fn create(
     if credential_header(upstream.dialect, text).is_none() {
         return Err(Problem::validation(vec![Fault::at("/credential", "cannot stand in a header field")]));
     }
+    admin.allow(body.workspace_id)?;
     let id = CredentialId::new();
     let place = credential_place(admin.session.scope.org_id(), body.workspace_id, &body.upstream, id);
     let new = NewProviderCredential {
@@ -157,11 +158,12 @@ async fn create(
     (status = 204, description = "Deleted"),
 ))]
 async fn remove(
-    admin: Authorized<WriteProviderCredentials>,
+    admin: InWorkspace<WriteProviderCredentials>,
     Path(id): Path<CredentialId>,
 ) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
     let found = tx.provider_credentials().sealed(id).await?.ok_or_else(Problem::not_found)?;
+    admin.allow(found.record.workspace_id)?;
     if !tx.provider_credentials().remove(id).await? {
         return Err(Problem::not_found());
     }
@@ -202,12 +204,13 @@ pub struct ProviderCredentialTest {
     (status = 409, description = "The upstream is no longer configured"),
 ))]
 async fn test(
-    admin: Authorized<WriteProviderCredentials>,
+    admin: InWorkspace<WriteProviderCredentials>,
     State(api): State<Api>,
     Path(id): Path<CredentialId>,
 ) -> Result<axum::Json<ProviderCredentialTest>, Problem> {
     let found = admin.read().await?.provider_credentials().sealed(id).await?.ok_or_else(Problem::not_found)?;
     let record = found.record;
+    admin.allow(record.workspace_id)?;
     let Some(upstream) = api.state.config.upstreams.get(&record.upstream) else {
         return Err(Problem::new(Code::Conflict, "the upstream is no longer configured"));
     };

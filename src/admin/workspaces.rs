@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use super::Api;
 use super::answer::{List, Tagged, Versioned};
 use super::extract::{
-    Authorized, Filtered, IfMatch, Input, Json, ListQuery, Path, Query, ReadWorkspaces, WriteWorkspaces, name_faults,
-    nullable,
+    Authorized, Filtered, IfMatch, InWorkspace, Input, Json, ListQuery, Path, Query, ReadWorkspaces, WriteWorkspaces,
+    name_faults, nullable,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
@@ -238,7 +238,7 @@ async fn get(admin: Authorized<ReadWorkspaces>, Path(id): Path<WorkspaceId>) -> 
     (status = 409, description = "The name is in use"),
 ))]
 async fn update(
-    admin: Authorized<WriteWorkspaces>,
+    admin: InWorkspace<WriteWorkspaces>,
     State(api): State<Api>,
     Path(id): Path<WorkspaceId>,
     if_match: IfMatch,
@@ -254,6 +254,7 @@ async fn update(
     };
     let mut tx = admin.write().await?;
     let old = Workspace::from(tx.workspaces().find(id).await?.ok_or_else(Problem::not_found)?);
+    admin.allow(id)?;
     let record = tx.workspaces().update(id, patch, Some(if_match.version())).await?.ok_or_else(Problem::not_found)?;
     let record = Workspace::from(record);
     tx.commit(Act::new("workspace.update").on("workspace", id.uuid()).changed(&old, &record)).await?;

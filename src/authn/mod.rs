@@ -22,7 +22,7 @@ pub use password::{MAX_LENGTH, MIN_LENGTH, Match, PasswordError, Passwords, temp
 pub use presented::presented;
 pub use provider_credentials::{CredentialError, ProviderCredentialCache};
 pub use rewrap::{RewrapError, Rewrapped, rewrap};
-pub use role::{Authority, GrantError, Permission, Role, UnknownName};
+pub use role::{Authority, GrantError, Permission, Role, UnknownName, WorkspacePermission};
 pub use seal::{SealError, Sealer, credential_place, mfa_place, sso_place};
 pub use session::{ClientInfo, Issued, Session, SessionError, Sessions, authority_of};
 pub use throttle::{Attempt, LoginThrottle, ThrottleError, Throttled};

@@ -126,6 +126,30 @@ struct Row {
     permissions: &'static [Permission],
 }
 
+/// What can be granted in a single workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum WorkspacePermission {
+    /// Change the workspace's settings.
+    #[serde(rename = "workspaces:write")]
+    WriteWorkspaces,
+    /// Create, change, rotate and revoke its API keys.
+    #[serde(rename = "api_keys:write")]
+    WriteApiKeys,
+    /// Give it provider credentials, test and delete them.
+    #[serde(rename = "provider_credentials:write")]
+    WriteProviderCredentials,
+}
+
+impl From<WorkspacePermission> for Permission {
+    fn from(permission: WorkspacePermission) -> Self {
+        match permission {
+            WorkspacePermission::WriteWorkspaces => Self::WriteWorkspaces,
+            WorkspacePermission::WriteApiKeys => Self::WriteApiKeys,
+            WorkspacePermission::WriteProviderCredentials => Self::WriteProviderCredentials,
+        }
+    }
+}
+
 use Permission as P;
 
 const READ_ALL: &[Permission] = &[

@@ -64,6 +64,7 @@ const MIGRATIONS: &[Migration] = migrations![
     8 "0008_provider_credentials",
     9 "0009_usage",
     10 "0010_invitations",
+    11 "0011_workspace_members",
 ];
 
 impl Migration {

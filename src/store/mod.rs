@@ -32,6 +32,7 @@ mod unscoped;
 mod usage;
 mod users;
 mod values;
+mod workspace_members;
 mod workspaces;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub use sessions::{LoginMethod, NewSession, RefreshOutcome, SessionRecord, Token
 pub use sort::{ApiKeyColumn, Column, EventColumn, PolicyColumn, SavedFilterColumn, Sort, UserColumn, WorkspaceColumn};
 pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey, ResolvedSession};
 pub use users::{NewUser, UserPatch, UserRecord, Users};
+pub use workspace_members::{MemberRecord, WorkspaceMembers};
 pub use workspaces::{NewWorkspace, WorkspacePatch, WorkspaceRecord, Workspaces};
 
 /// The right to see one organization's data. Only the store makes one, when it resolves a credential.
@@ -208,6 +210,10 @@ impl TenantTx {
 
     pub fn invitations(&mut self) -> Invitations<'_> {
         Invitations { tx: self }
+    }
+
+    pub fn workspace_members(&mut self) -> WorkspaceMembers<'_> {
+        WorkspaceMembers { tx: self }
     }
 
     pub fn saved_filters(&mut self) -> SavedFilters<'_> {

@@ -1,5 +1,6 @@
 //! The person who calls, already allowed to.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
@@ -11,7 +12,8 @@ use super::super::problem::{Code, Problem};
 use super::super::trail::{self, Act, Attempt, Who, WriteTx};
 use super::origin;
 use crate::authn::{Permission, Session};
-use crate::store::{Origin, Store, TenantTx};
+use crate::domain::WorkspaceId;
+use crate::store::{MemberRecord, Origin, Store, TenantTx};
 
 /// What an operation needs from the person who calls it.
 pub trait Requires: Send + Sync + 'static {
@@ -105,6 +107,57 @@ impl<P> Authorized<P> {
     }
 }
 
+/// A person who may do `P` in the whole organization, or in some of its workspaces. A handler asks
+/// [`InWorkspace::allow`] before it acts in one.
+pub struct InWorkspace<P> {
+    admin: Authorized<P>,
+    /// None: everywhere.
+    only: Option<BTreeSet<WorkspaceId>>,
+}
+
+impl<P: Requires> InWorkspace<P> {
+    /// # Errors
+    /// `permission_denied`.
+    pub fn allow(&self, workspace: WorkspaceId) -> Result<(), Problem> {
+        match (&self.only, P::PERMISSION) {
+            (Some(only), Some(permission)) if !only.contains(&workspace) => {
+                Err(Problem::forbidden(permission).needing(Some(permission)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<P> std::ops::Deref for InWorkspace<P> {
+    type Target = Authorized<P>;
+
+    fn deref(&self) -> &Authorized<P> {
+        &self.admin
+    }
+}
+
+impl<P: Requires> FromRequestParts<Api> for InWorkspace<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        Self::authorize(parts, api).await.map_err(|problem| problem.needing(P::PERMISSION))
+    }
+}
+
+impl<P: Requires> InWorkspace<P> {
+    async fn authorize(parts: &Parts, api: &Api) -> Result<Self, Problem> {
+        let admin = Authorized::<P>::identify(parts, api).await?;
+        let Some(permission) = P::PERMISSION.filter(|permission| !admin.session.authority.has(*permission)) else {
+            return Ok(Self { admin, only: None });
+        };
+        let memberships = admin.read().await?.workspace_members().of(admin.session.user.id).await?;
+        let grants = |member: &MemberRecord| member.permissions.iter().any(|name| name == permission.as_str());
+        let only: BTreeSet<_> =
+            memberships.iter().filter(|member| grants(member)).map(|member| member.workspace_id).collect();
+        if only.is_empty() { Err(Problem::forbidden(permission)) } else { Ok(Self { admin, only: Some(only) }) }
+    }
+}
+
 impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
     type Rejection = Problem;
 
@@ -115,6 +168,15 @@ impl<P: Requires> FromRequestParts<Api> for Authorized<P> {
 
 impl<P: Requires> Authorized<P> {
     async fn authorize(parts: &Parts, api: &Api) -> Result<Self, Problem> {
+        let admin = Self::identify(parts, api).await?;
+        match P::PERMISSION {
+            Some(permission) if !admin.session.authority.has(permission) => Err(Problem::forbidden(permission)),
+            _ => Ok(admin),
+        }
+    }
+
+    /// Who calls; what they may do is not looked at.
+    async fn identify(parts: &Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)
             .ok_or_else(|| Problem::unauthenticated("an access token is needed: `Authorization: Bearer …`"))?;
         let session = api.sessions.authenticate(token).await?;
@@ -136,13 +198,8 @@ impl<P: Requires> Authorized<P> {
             let detail = "the organization demands a second factor: enrol one with `POST /auth/mfa/enrol` first";
             return Err(Problem::new(Code::MfaEnrolmentRequired, detail));
         }
-        match P::PERMISSION {
-            Some(permission) if !session.authority.has(permission) => Err(Problem::forbidden(permission)),
-            _ => {
-                let origin = origin(&parts.headers, &parts.extensions);
-                Ok(Self { session, origin, store: api.state.store.clone(), permission: PhantomData })
-            }
-        }
+        let origin = origin(&parts.headers, &parts.extensions);
+        Ok(Self { session, origin, store: api.state.store.clone(), permission: PhantomData })
     }
 }
 

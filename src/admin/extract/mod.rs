@@ -37,6 +37,20 @@ impl<T: FromStr + Send> FromRequestParts<Api> for Path<T> {
     }
 }
 
+/// Two ids in the path, in their order there.
+pub struct Paths<A, B>(pub A, pub B);
+
+impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<Api> for Paths<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<(String, String)>::from_request_parts(parts, api).await;
+        let axum::extract::Path((first, second)) = path.map_err(|_| Problem::not_found())?;
+        let read = first.parse().ok().zip(second.parse().ok());
+        read.map(|(first, second)| Self(first, second)).ok_or_else(Problem::not_found)
+    }
+}
+
 /// Where the request comes from.
 pub struct Client(pub ClientInfo);
 

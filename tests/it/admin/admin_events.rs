@@ -89,6 +89,10 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let path = format!("/workspaces/{}", workspace["id"].as_str().unwrap());
     let changed = owner.change(Method::PATCH, &path, "\"1\"", json!({"name": "w2"})).await;
     did(d, "updateWorkspace", changed, 200);
+    let member = format!("{path}/members/{}", org.user_id);
+    let granted = owner.put(&member, json!({"permissions": ["api_keys:write"]})).await;
+    did(d, "setWorkspaceMember", granted, 200);
+    did(d, "removeWorkspaceMember", owner.delete(&member).await, 204);
     let key = json!({"workspace_id": workspace["id"], "name": "k"});
     let key = did(d, "createApiKey", owner.post("/api-keys", key).await, 201);
     let key = format!("/api-keys/{}", key["id"].as_str().unwrap());

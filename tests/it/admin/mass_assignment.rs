@@ -27,6 +27,7 @@ const MEANT: &[(&str, &str)] = &[
     ("createInvitation", "role"),
     ("inviteUser", "permissions"),
     ("inviteUser", "role"),
+    ("setWorkspaceMember", "permissions"),
     ("updateUser", "is_active"),
     ("updateUser", "permissions"),
     ("updateUser", "role"),

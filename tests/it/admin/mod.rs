@@ -24,4 +24,5 @@ mod scim;
 mod sessions;
 mod sso;
 mod tokens;
+mod workspace_members;
 mod workspaces;

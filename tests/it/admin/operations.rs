@@ -82,6 +82,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listScimUsers", Directory),
     ("listSessions", Own),
     ("listUsers", Own),
+    ("listWorkspaceMembers", Object),
     ("listWorkspaces", Own),
     ("login", Open),
     ("logout", Own),
@@ -93,6 +94,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("removeScimUser", Directory),
     ("removeSso", Own),
     ("removeUser", Object),
+    ("removeWorkspaceMember", Object),
     ("replacePolicy", Object),
     ("replaceScimUser", Directory),
     ("resendInvitation", Object),
@@ -103,6 +105,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("revokeScimToken", Own),
     ("rotateApiKey", Object),
     ("setSso", Own),
+    ("setWorkspaceMember", Object),
     ("startSso", Open),
     ("testProviderCredential", Object),
     ("unarchiveWorkspace", Object),
@@ -271,6 +274,8 @@ pub async fn furnished(client: &Client) -> Organization {
     let workspace = org.workspace().await["id"].clone();
     let (_, key) = org.api_key(&workspace).await;
     org.owner.post("/policies", json!({"name": "furniture", "document": {"extends": "monitor"}})).await.ok(201);
+    let member = format!("/workspaces/{}/members/{}", workspace.as_str().unwrap(), org.user_id);
+    org.owner.put(&member, json!({"permissions": ["api_keys:write"]})).await.ok(200);
     let invitation = json!({"email": "guest@people.example", "full_name": "A Guest", "role": "member"});
     org.owner.post("/orgs/me/invitations", invitation).await.ok(201);
     let credential =

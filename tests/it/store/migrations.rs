@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 23] = [
+const TABLES: [&str; 24] = [
     "admin_events",
     "api_keys",
     "audit_logs",
@@ -31,6 +31,7 @@ const TABLES: [&str; 23] = [
     "subscriptions",
     "usage_counters",
     "users",
+    "workspace_members",
     "workspaces",
 ];
 
