@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test fuzz-api lint bench tools openapi
+.PHONY: run test fuzz-api newcomer lint bench tools openapi
 
 # Builds in the dev profile (short build, hot crates optimised) and starts everything on loopback.
 run: tools
@@ -17,6 +17,10 @@ test: tools
 # schemathesis on the API for ten minutes: five on each engine, with requests of its own choice.
 fuzz-api: tools
 	FUZZ_API_SECONDS=300 tests/run.sh --test it -- --nocapture --test-threads 1 admin::fuzz
+
+# A newcomer's first steps by clicks on /docs, in a browser.
+newcomer: tools
+	tests/newcomer/run.sh
 
 lint: tools
 	$(CARGO) fmt --check

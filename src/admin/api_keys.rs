@@ -112,6 +112,8 @@ pub struct ApiKeyCreated {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"workspace_id": "0193b5d0-a5d1-7c3a-8f2e-4b6c8d0e1f23", "name": "Production API Key",
+    "scopes": ["process"], "rate_limit_per_minute": 600}))]
 pub struct ApiKeyCreate {
     workspace_id: WorkspaceId,
     #[schema(min_length = 1, max_length = 100, example = "Production API Key")]
@@ -135,6 +137,7 @@ impl Input for ApiKeyCreate {
 /// What is missing stays as it is.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Production API Key", "rate_limit_per_minute": 1200}))]
 pub struct ApiKeyUpdate {
     #[schema(min_length = 1, max_length = 100, example = "Production API Key")]
     name: Option<String>,

@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Api;
+use super::events::EventMessage;
 use super::extract::Path;
 use super::problem::{Code, Fault, Problem, ProblemDetails};
 
@@ -81,6 +82,7 @@ pub(super) fn skeleton() -> OpenApi {
         .security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)))
         .schema_from::<ProblemDetails>()
         .schema_from::<Fault>()
+        .schema_from::<EventMessage>()
         .build();
     OpenApiBuilder::new()
         .info(
@@ -91,6 +93,10 @@ pub(super) fn skeleton() -> OpenApi {
                     "Administration of a Sentinel installation. Lists are paged by `limit` and `cursor`; errors are \
                      `application/problem+json` (RFC 9457); times are RFC 3339 in UTC; objects with an `ETag` are changed \
                      with `If-Match`.\n\n\
+                     First steps: `POST /auth/register`, and its `access_token` under Authorize as `session`. Then \
+                     `POST /orgs/me/users/invite`, `POST /workspaces`, `POST /api-keys` with the workspace's `id`, and \
+                     `POST /policies`; the key, as `apiKey`, scans a text with `POST /process`. The examples can be sent \
+                     as they stand.\n\n\
                      Lists name their next page in `Link` too. A POST of a session may carry `Idempotency-Key`: sent \
                      again within 24 hours with the same body it is answered as before (`Idempotency-Replayed: true`) \
                      and not done again; answers that are not 2xx are not kept. `RateLimit-Limit`, \
@@ -163,6 +169,7 @@ fn idempotency_key() -> Parameter {
 /// Adds the permission to the description, and every error that the operation's parts can cause.
 fn complete(operation: &mut Operation) {
     operation.parameters.iter_mut().flatten().for_each(take_null_away);
+    operation.parameters.iter_mut().flatten().for_each(tell_example);
     let (session, permission) = security(operation);
     if let Some(permission) = permission {
         let needed = ExtensionsBuilder::new().add("x-permission", permission.as_str()).build();
@@ -228,6 +235,20 @@ fn take_null_away(parameter: &mut RefOr<Parameter>) {
         if let [only] = types.as_slice() {
             object.schema_type = SchemaType::Type(only.clone());
         }
+    }
+}
+
+/// The page fills in a parameter's example, and so would filter by it: that of a text that can be left out is only told.
+fn tell_example(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && parameter.required != Required::True
+        && let Some(example) =
+            serde_json::to_value(&*parameter).unwrap_or_default().get("example").and_then(|example| example.as_str())
+    {
+        let text = parameter.description.take().unwrap_or_default();
+        let text = format!("{}, such as `{example}`.", text.trim_end_matches('.'));
+        let untold = std::mem::replace(parameter, Parameter::new(""));
+        *parameter = ParameterBuilder::from(untold).example(None).description(Some(text)).build();
     }
 }
 
@@ -351,6 +372,7 @@ mod tests {
             [
                 "GET /auth/sso/callback",
                 "GET /auth/sso/start",
+                "GET /events",
                 "GET /health",
                 "GET /metrics",
                 "GET /openapi.json",

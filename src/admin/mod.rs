@@ -11,6 +11,7 @@ mod audit_logs;
 mod auth;
 mod conform;
 mod docs;
+mod events;
 mod export;
 mod extract;
 mod health;
@@ -81,11 +82,12 @@ struct Api {
     sessions: Arc<Sessions>,
     providers: Option<Arc<Providers>>,
     refusals: Arc<trail::Refusals>,
+    live: Arc<events::Live>,
     rates: Arc<rates::Rates>,
 }
 
 impl Api {
-    fn new(state: AdminState) -> Self {
+    fn new(state: AdminState, live: Arc<events::Live>) -> Self {
         let auth = &state.config.auth;
         let secret = auth.jwt_secret.clone().unwrap_or_else(|| {
             tracing::warn!("no auth.jwt_secret: access tokens end with this process");
@@ -101,7 +103,7 @@ impl Api {
         let providers = Providers::new(state.clock.clone(), development).ok().map(Arc::new);
         let rates = Arc::new(rates::Rates::new(&state.config.admin));
         let refusals = Arc::new(trail::Refusals::new());
-        Self { state, passwords, throttle, sessions, providers, refusals, rates }
+        Self { state, passwords, throttle, sessions, providers, refusals, live, rates }
     }
 
     /// The client of sign-on providers.
@@ -111,8 +113,8 @@ impl Api {
 }
 
 /// The whole admin face: every path at the root and again below `/api/v1`.
-pub fn router(state: AdminState) -> axum::Router {
-    let api = Api::new(state);
+fn router(state: AdminState, live: Arc<events::Live>) -> axum::Router {
+    let api = Api::new(state, live);
     let routes = axum::Router::from(resources()).merge(docs::page()).merge(pages::pages());
     let everything = axum::Router::new()
         .nest("/api/v1", routes.clone())
@@ -142,6 +144,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(audit_logs::routes())
         .merge(admin_events::routes())
         .merge(saved_filters::routes())
+        .merge(events::routes())
         .merge(process::routes())
         .merge(health::routes())
         .merge(docs::routes())

@@ -79,6 +79,7 @@ impl Versioned for Organization {
 /// What is missing stays as it is.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Acme Corporation", "billing_email": "billing@acme.com"}))]
 pub struct OrganizationUpdate {
     #[schema(min_length = 1, max_length = 100, example = "Acme Corporation")]
     name: Option<String>,

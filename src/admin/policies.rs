@@ -78,6 +78,9 @@ impl Versioned for Policy {
 /// A policy as it is to be.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "support desk", "description": "What the support desk may send",
+    "document": {"extends": "balanced", "rules": {"pii": {"action": "redact"}, "CREDIT_CARD": {"action": "block"}}},
+    "is_default": false, "comment": "block cards"}))]
 pub struct PolicyInput {
     /// At most 64 letters, digits, spaces, `_`, `-` and `.`: it is shown in the header `x-sentinel-policy`.
     #[schema(min_length = 1, max_length = 64, example = "support desk")]

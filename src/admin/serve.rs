@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,19 +19,26 @@ use tokio::task::JoinSet;
 use tower::Service as _;
 
 use super::AdminState;
+use super::events::Live;
 
 /// How long a client may take for the head of a request, and an idle connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long accepting rests when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` turns true, then finishes what is under way, for at most the time that a request may take.
+/// Serves until `stop` turns true, then finishes what is under way, for at most the time that a request may take, and
+/// closes streams.
 ///
 /// # Errors
 /// When the listener cannot be used.
 pub async fn serve(listener: std::net::TcpListener, state: AdminState, stop: Receiver<bool>) -> std::io::Result<()> {
     let patience = state.config.admin.request_timeout.get();
-    serve_router(listener, super::router(state), stop, patience).await
+    let live = Live::new(&state, stop.clone());
+    serve_router(listener, super::router(state, Arc::clone(&live)), stop, patience).await?;
+    if tokio::time::timeout(patience, live.closed()).await.is_err() {
+        tracing::warn!("streams of events were cut: they took too long to close");
+    }
+    Ok(())
 }
 
 async fn serve_router(
@@ -93,8 +101,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::routing::get;
     use tokio::sync::{Notify, watch};
 

@@ -67,6 +67,8 @@ impl From<UserRecord> for User {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"email": "engineer@acme.com", "full_name": "Jane Smith", "role": "member",
+    "permissions": ["policies:write"]}))]
 pub struct Invite {
     #[schema(max_length = 254, example = "engineer@acme.com")]
     email: String,
@@ -100,6 +102,7 @@ pub struct Invited {
 /// What is missing stays as it is.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"role": "member", "permissions": ["policies:write"]}))]
 pub struct UserUpdate {
     #[schema(min_length = 1, max_length = 200)]
     full_name: Option<String>,

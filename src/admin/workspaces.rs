@@ -76,6 +76,7 @@ impl Versioned for Workspace {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Production", "description": "What customers use", "environment": "production"}))]
 pub struct WorkspaceCreate {
     #[schema(min_length = 1, max_length = 100, example = "Production")]
     name: String,
@@ -115,6 +116,7 @@ impl Input for WorkspaceCreate {
 /// What is missing stays as it is.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Production EU", "config": {"reveal": true}}))]
 pub struct WorkspaceUpdate {
     #[schema(min_length = 1, max_length = 100, example = "Production EU")]
     name: Option<String>,

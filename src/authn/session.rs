@@ -148,7 +148,11 @@ impl Sessions {
         })
     }
 
-    async fn resolve(&self, id: SessionId, user: UserId) -> Result<Session, SessionError> {
+    /// A session as it is now.
+    ///
+    /// # Errors
+    /// [`SessionError::Ended`], [`SessionError::Store`].
+    pub async fn resolve(&self, id: SessionId, user: UserId) -> Result<Session, SessionError> {
         let ResolvedSession { scope, user, mfa_missing } =
             self.store.resolve_session(id, user).await?.ok_or(SessionError::Ended)?;
         let authority = authority_of(&user)?;

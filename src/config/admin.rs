@@ -28,6 +28,9 @@ pub struct AdminConfig {
     pub address_rate_limit: u32,
     /// Requests a minute of one session; 0: no limit.
     pub session_rate_limit: u32,
+    /// Live streams of events that are open at a time: on this node, and of one organization on it.
+    pub event_streams: usize,
+    pub event_streams_per_org: usize,
     /// Origins whose pages may call the API from a browser: `https://console.acme.com`. Empty: none.
     pub cors_origins: Vec<String>,
 }
@@ -43,6 +46,8 @@ impl Default for AdminConfig {
             request_timeout: HumanDuration::secs(30),
             address_rate_limit: 6000,
             session_rate_limit: 1200,
+            event_streams: 1000,
+            event_streams_per_org: 50,
             cors_origins: Vec::new(),
         }
     }

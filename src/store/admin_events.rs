@@ -135,7 +135,7 @@ pub struct AdminEventFilter {
 }
 
 #[derive(sqlx::FromRow)]
-struct Stored {
+pub(super) struct Stored {
     id: AdminEventId,
     occurred_at: Timestamp,
     actor_type: String,
@@ -153,7 +153,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn record(self) -> Result<AdminEventRecord, StoreError> {
+    pub(super) fn record(self) -> Result<AdminEventRecord, StoreError> {
         Ok(AdminEventRecord {
             id: self.id,
             occurred_at: self.occurred_at,

@@ -216,7 +216,7 @@ struct Day {
 
 /// A row as the table holds it.
 #[derive(sqlx::FromRow)]
-struct Stored {
+pub(super) struct Stored {
     id: AuditId,
     org_id: Option<OrgId>,
     workspace_id: Option<WorkspaceId>,
@@ -268,7 +268,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn row(self) -> Result<AuditRow, StoreError> {
+    pub(super) fn row(self) -> Result<AuditRow, StoreError> {
         let completion = match (self.completed_at, self.outcome, self.status) {
             (None, ..) => None,
             (Some(completed_at), Some(outcome), Some(status)) => Some(Completion {

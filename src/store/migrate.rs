@@ -65,6 +65,7 @@ const MIGRATIONS: &[Migration] = migrations![
     9 "0009_usage",
     10 "0010_invitations",
     11 "0011_workspace_members",
+    12 "0012_event_tickets",
 ];
 
 impl Migration {

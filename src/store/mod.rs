@@ -11,6 +11,7 @@ mod audit_logs;
 mod change;
 mod engine;
 mod error;
+mod event_stream;
 mod feed;
 mod idempotency;
 mod identity;
@@ -50,6 +51,7 @@ pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
+pub use event_stream::{EventPosition, EventStream, EventTicket};
 pub use idempotency::{Begun, IdempotencyKeys, IdempotentRequest, KeptAnswer};
 pub use identity::{
     DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
@@ -218,6 +220,10 @@ impl TenantTx {
 
     pub fn saved_filters(&mut self) -> SavedFilters<'_> {
         SavedFilters { tx: self }
+    }
+
+    pub fn event_stream(&mut self) -> EventStream<'_> {
+        EventStream { tx: self }
     }
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {

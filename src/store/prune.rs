@@ -36,13 +36,17 @@ const EXPIRED_PASSWORD_RESETS: &str = "
     DELETE FROM password_resets
     WHERE token_hash IN (SELECT token_hash FROM password_resets WHERE expires_at < $1 LIMIT 500)";
 
+const EXPIRED_EVENT_TICKETS: &str = "
+    DELETE FROM event_tickets
+    WHERE token_hash IN (SELECT token_hash FROM event_tickets WHERE expires_at < $1 LIMIT 500)";
+
 const EXPIRED_LOCKOUTS: &str = "
     DELETE FROM login_lockouts
     WHERE account_hash IN (SELECT account_hash FROM login_lockouts WHERE locked_until < $1 LIMIT 500)";
 
 impl Store {
     /// Removes refresh tokens that were exchanged longer than `refresh_ttl` ago, expired sessions with all of theirs,
-    /// links that set a password, and locks of accounts. Returns how many rows. A session that was revoked stays until it
+    /// links that set a password, tickets of event streams, and locks of accounts. Returns how many rows. A session that was revoked stays until it
     /// would have expired.
     ///
     /// # Errors
@@ -55,6 +59,7 @@ impl Store {
             (TOKENS_OF_EXPIRED_SESSIONS, now),
             (EXPIRED_SESSIONS, now),
             (EXPIRED_PASSWORD_RESETS, now),
+            (EXPIRED_EVENT_TICKETS, now),
             (EXPIRED_LOCKOUTS, now),
         ] {
             loop {

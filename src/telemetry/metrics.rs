@@ -47,6 +47,10 @@ pub struct Metrics {
     pub admin_requests: IntCounterVec,
     /// Refused attempts that were not recorded: too many, or the database away.
     pub admin_events_dropped: IntCounter,
+    /// Live streams of events that are open.
+    pub event_streams: IntGauge,
+    /// Events that were left out of one of them.
+    pub event_stream_dropped: IntCounter,
     pub requests_in_flight: IntGauge,
     /// `version`
     pub build_info: IntGaugeVec,
@@ -145,6 +149,11 @@ impl Metrics {
             admin_events_dropped: register!(IntCounter::new(
                 "sentinel_admin_events_dropped_total",
                 "Refused attempts on the admin face that were not recorded.",
+            )),
+            event_streams: register!(IntGauge::new("sentinel_event_streams", "Live streams of events that are open.")),
+            event_stream_dropped: register!(IntCounter::new(
+                "sentinel_event_stream_dropped_total",
+                "Events that were left out of a live stream, because its client read too slowly.",
             )),
             requests_in_flight: register!(IntGauge::new(
                 "sentinel_requests_in_flight",

@@ -19,6 +19,8 @@ use crate::store::{MemberRecord, Origin, Store, TenantTx};
 pub trait Requires: Send + Sync + 'static {
     /// None: being logged in is enough.
     const PERMISSION: Option<Permission>;
+    /// Enough in its place.
+    const OR: Option<Permission> = None;
     /// Allowed before a temporary password has been changed.
     const BEFORE_PASSWORD_CHANGE: bool = false;
     /// Allowed before a second factor that is demanded has been enrolled.
@@ -52,6 +54,14 @@ requirements! {
     WritePolicies = Permission::WritePolicies,
     ReadAudit = Permission::ReadAudit,
     ReadAdminEvents = Permission::ReadAdminEvents,
+}
+
+/// Requires one of the permissions to read an audit trail.
+pub struct WatchEvents;
+
+impl Requires for WatchEvents {
+    const PERMISSION: Option<Permission> = Some(Permission::ReadAudit);
+    const OR: Option<Permission> = Some(Permission::ReadAdminEvents);
 }
 
 /// Requires a session and nothing else, even while a temporary password is to be changed.
@@ -170,7 +180,12 @@ impl<P: Requires> Authorized<P> {
     async fn authorize(parts: &Parts, api: &Api) -> Result<Self, Problem> {
         let admin = Self::identify(parts, api).await?;
         match P::PERMISSION {
-            Some(permission) if !admin.session.authority.has(permission) => Err(Problem::forbidden(permission)),
+            Some(permission)
+                if !admin.session.authority.has(permission)
+                    && !P::OR.is_some_and(|other| admin.session.authority.has(other)) =>
+            {
+                Err(Problem::forbidden(permission))
+            }
             _ => Ok(admin),
         }
     }

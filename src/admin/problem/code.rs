@@ -59,6 +59,8 @@ codes! {
     WrongSecondFactor = 401 "invalid_mfa_code", "Invalid code";
     /// The token of a half-done log-in is not valid or has expired. Log in again.
     InvalidMfaToken = 401 "invalid_mfa_token", "Invalid MFA token";
+    /// The ticket of an event stream is unknown, was used before, or is older than 30 seconds. Get another.
+    InvalidTicket = 401 "invalid_ticket", "Invalid ticket";
     /// The log-in at the organization's own provider did not lead to an account here.
     SsoFailed = 401 "sso_failed", "Sign-on failed";
     /// The request carries no valid API key.
@@ -95,12 +97,16 @@ codes! {
     ValidationFailed = 422 "validation_failed", "Validation failed";
     /// The `Idempotency-Key` was used for another operation or body within the last 24 hours.
     IdempotencyMismatch = 422 "idempotency_mismatch", "Idempotency key reused";
+    /// The operation is a WebSocket: open it as one.
+    UpgradeRequired = 426 "upgrade_required", "Upgrade required";
     /// The operation needs `If-Match` with the `ETag` of the version that is to be changed.
     PreconditionRequired = 428 "precondition_required", "Precondition required";
     /// Too many requests of this key, session or address; `Retry-After` says when to come back.
     RateLimitExceeded = 429 "rate_limit_exceeded", "Rate limit exceeded";
     /// The organization has used up its requests of this calendar month (UTC). The operator can raise the limit.
     InsufficientQuota = 429 "insufficient_quota", "Insufficient quota";
+    /// The organization has as many event streams open as it can have on one node; `Retry-After` says when to come back.
+    TooManyStreams = 429 "too_many_streams", "Too many event streams";
     /// Too many attempts to log in failed, for this account or from this address; `Retry-After` says when to come back.
     LoginThrottled = 429 "login_throttled", "Too many attempts to log in";
     /// Too many wrong codes of the second factor; `Retry-After` says when one is looked at again.
@@ -109,7 +115,7 @@ codes! {
     Internal = 500 "internal_error", "Internal error";
     /// The organization's sign-on provider cannot be reached, or describes itself wrongly.
     SsoProviderUnavailable = 502 "sso_provider_unavailable", "Sign-on provider unavailable";
-    /// More people log in at the moment than passwords can be checked; `Retry-After` says when to come back.
+    /// More people log in, or watch events, at the moment than this node can serve; `Retry-After` says when to come back.
     Overloaded = 503 "overloaded", "Overloaded";
     /// The database cannot be reached at the moment.
     DatabaseUnavailable = 503 "database_unavailable", "Database unavailable";

@@ -134,6 +134,13 @@ impl Problem {
         }
     }
 
+    /// The operation is a WebSocket, the request none.
+    #[must_use]
+    pub fn upgrade_required() -> Self {
+        Self::new(Code::UpgradeRequired, "this is a WebSocket: `Upgrade: websocket` is needed")
+            .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    }
+
     /// A body with faults, all of them.
     #[must_use]
     pub fn validation(errors: Vec<Fault>) -> Self {

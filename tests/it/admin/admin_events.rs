@@ -110,6 +110,8 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     did(d, "deleteWorkspace", owner.delete(&path).await, 204);
     did(d, "restoreWorkspace", owner.post(&format!("{path}/restore"), Value::Null).await, 200);
 
+    did(d, "createEventTicket", owner.post("/events/ticket", Value::Null).await, 201);
+
     let policy = |name: &str| json!({"name": name, "document": {"extends": "balanced"}});
     let made = did(d, "createPolicy", owner.post("/policies", policy("p")).await, 201);
     let path = format!("/policies/{}", made["id"].as_str().unwrap());

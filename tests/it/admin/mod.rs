@@ -5,6 +5,8 @@ mod api_keys;
 mod audit_logs;
 mod client;
 mod errors;
+mod events;
+mod examples;
 mod fuzz;
 mod invitations;
 mod isolation;

@@ -8,10 +8,11 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 24] = [
+const TABLES: [&str; 25] = [
     "admin_events",
     "api_keys",
     "audit_logs",
+    "event_tickets",
     "idempotency_keys",
     "invitations",
     "jobs",
@@ -97,11 +98,11 @@ mod on_sqlite {
         let all = migrate::status(&config).await.unwrap();
         assert!(all.iter().all(|migration| migration.applied_at.is_some()));
         let reverted = migrate::down(&config, 1).await.unwrap();
-        assert_eq!((reverted.len(), reverted[0].number), (1, all.last().unwrap().number));
+        let last = all.last().unwrap();
+        assert_eq!((reverted.len(), reverted[0].number), (1, last.number));
         let status = migrate::status(&config).await.unwrap();
         assert_eq!(status.iter().filter(|migration| migration.applied_at.is_none()).count(), 1);
         let store = database.store(Arc::new(SystemClock)).await;
-        let last = all.last().unwrap();
         let fault = format!("migration {:04}_{} is not applied", last.number, last.name);
         assert_eq!(store.production_faults().await.unwrap(), [fault]);
     }

@@ -228,6 +228,7 @@ mod postgres {
             [
                 "api_keys",
                 "audit_logs",
+                "event_tickets",
                 "invitations",
                 "organizations",
                 "password_resets",

@@ -96,6 +96,7 @@ fn unscoped_statements_are_these() {
     assert_eq!(
         found,
         [
+            "event_stream.rs: spend_event_ticket",
             "identity.rs: resolve_person",
             "identity.rs: resolve_scim_token",
             "identity.rs: sign_on_scope",

@@ -81,6 +81,18 @@ impl TestDatabase {
         assert_eq!(rows, 1);
     }
 
+    /// Lets all tickets of event streams expire.
+    pub async fn expire_event_tickets(&self) {
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.config().url).await.expect("the SQLite file");
+            let expire = sqlx::query("UPDATE event_tickets SET expires_at = 1");
+            assert!(expire.execute(&mut connection).await.expect("a table").rows_affected() > 0);
+        } else {
+            let expire = sqlx::query("UPDATE event_tickets SET expires_at = '2020-01-01T00:00:00Z'");
+            assert!(expire.execute(&mut self.admin().await).await.expect("a table").rows_affected() > 0);
+        }
+    }
+
     fn is_sqlite(&self) -> bool {
         self.config().url.starts_with("sqlite:")
     }
