@@ -334,6 +334,11 @@ async fn prune(store: Store, refresh_ttl: Duration, mut stop: watch::Receiver<bo
             Ok(rows) => tracing::debug!(rows, "removed what has expired"),
             Err(error) => tracing::debug!(%error, "what has expired is removed later"),
         }
+        match store.purge_deleted().await {
+            Ok(0) => {}
+            Ok(organizations) => tracing::info!(organizations, "removed what can no longer be restored"),
+            Err(error) => tracing::warn!(%error, "deleted organizations are removed later"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::try_unfold;
+use futures_util::stream::{Stream, try_unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub struct ExportQuery {
 }
 
 /// Rows of one page.
-const PAGE: u32 = 200;
+pub const PAGE: u32 = 200;
 
 /// Streams every page that `read` gives, rows made by `view`. The first page is read before the answer begins: what is
 /// wrong with the request, or the database, is still an error's answer. When a later page cannot be read the download
@@ -73,6 +73,15 @@ where
         }
         Ok::<_, std::io::Error>(Some((Bytes::from(text), (None, page.next_cursor, String::new(), read))))
     });
+    Ok(download(name, format, pages))
+}
+
+/// The answer that is saved as a file.
+pub fn download(
+    name: &str,
+    format: Format,
+    pages: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+) -> Response {
     let (kind, ending) = match format {
         Format::Jsonl => ("application/jsonl", "jsonl"),
         Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
@@ -83,7 +92,7 @@ where
     if let Ok(file) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.{ending}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, file);
     }
-    Ok(response)
+    response
 }
 
 fn cell(value: Option<&Value>) -> String {

@@ -126,8 +126,8 @@ fn wrong_code() -> Problem {
     Problem::new(Code::WrongSecondFactor, "the code is wrong, was used before, or has passed")
 }
 
-/// A person's password once more, before their second factor changes.
-async fn confirm_password(
+/// A person's password once more, before their second factor changes or their organization goes.
+pub(super) async fn confirm_password(
     api: &Api,
     attempt: &Attempt,
     client: &ClientInfo,

@@ -19,6 +19,8 @@ mod idempotency;
 mod invitations;
 mod mfa;
 mod middleware;
+mod org_export;
+mod org_lifecycle;
 mod organizations;
 mod pages;
 mod passwords;
@@ -133,6 +135,8 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(sso::routes())
         .merge(scim::routes())
         .merge(organizations::routes())
+        .merge(org_lifecycle::routes())
+        .merge(org_export::routes())
         .merge(users::routes())
         .merge(invitations::routes())
         .merge(roles::routes())

@@ -49,7 +49,7 @@ pub struct Organization {
 }
 
 impl Organization {
-    fn new(record: OrganizationRecord, requests_this_month: u64) -> Self {
+    pub(super) fn new(record: OrganizationRecord, requests_this_month: u64) -> Self {
         Self {
             id: record.id,
             name: record.name,

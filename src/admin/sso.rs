@@ -291,7 +291,7 @@ pub struct Sso {
 }
 
 impl Sso {
-    fn of(connection: SsoConnection, api: &Api) -> Self {
+    pub(super) fn of(connection: SsoConnection, api: &Api) -> Self {
         Self {
             issuer: connection.issuer,
             client_id: connection.client_id,

@@ -36,10 +36,14 @@ macro_rules! permissions {
 }
 
 permissions! {
+    /// Delete the organization.
+    DeleteOrganization = "org:delete",
     /// See the organization and its settings.
     ReadOrganization = "org:read",
     /// Change the organization's settings.
     WriteOrganization = "org:write",
+    /// Download everything that the organization has set up.
+    ExportOrganization = "org:export",
     /// See the traffic statistics.
     ReadStats = "stats:read",
     /// See the organization's people.
@@ -108,7 +112,7 @@ impl fmt::Display for Permission {
 pub enum Role {
     /// May do everything; every organization has at least one.
     Owner,
-    /// May do everything, but cannot touch or make owners.
+    /// May do everything, but cannot touch or make owners, and cannot delete the organization.
     Admin,
     /// Works with what is there: sees everything but people's acts, changes nothing without a permission of its own.
     Member,
@@ -163,10 +167,16 @@ const READ_ALL: &[Permission] = &[
     P::ReadAudit,
 ];
 
+/// Without the first, which is `org:delete`.
+const ALL_BUT_DELETION: &[Permission] = match Permission::ALL.split_first() {
+    Some((_, rest)) => rest,
+    None => &[],
+};
+
 /// The table. Everything that asks "may a role do this" reads it here.
 const ROLES: [Row; 5] = [
     Row { role: Role::Owner, name: "owner", rank: 4, permissions: Permission::ALL },
-    Row { role: Role::Admin, name: "admin", rank: 3, permissions: Permission::ALL },
+    Row { role: Role::Admin, name: "admin", rank: 3, permissions: ALL_BUT_DELETION },
     Row { role: Role::Member, name: "member", rank: 2, permissions: READ_ALL },
     Row {
         role: Role::Auditor,
@@ -330,6 +340,8 @@ mod tests {
             assert!(role.permissions().iter().all(|p| p.as_str().ends_with(":read")), "{role}");
         }
         assert_eq!(Role::Owner.permissions(), Permission::ALL);
+        let beyond_admins = Permission::ALL.iter().filter(|p| !Role::Admin.permissions().contains(p));
+        assert_eq!(beyond_admins.collect::<Vec<_>>(), [&P::DeleteOrganization]);
     }
 
     #[test]

@@ -5,12 +5,13 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::types::uuid::Uuid;
 
+use super::engine::Tx;
 use super::page::END_OF_TIME;
 use super::sort::{Directions, Value as Place};
 use super::statement::{Statement, TenantSql, tenant_sql};
 use super::values::parsed;
 use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
-use crate::domain::{AdminEventId, Timestamp};
+use crate::domain::{AdminEventId, OrgId, Timestamp};
 
 /// What kind of someone acted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -100,6 +101,13 @@ impl NewAdminEvent {
             after: None,
         }
     }
+
+    /// An act of Sentinel itself on an organization.
+    #[must_use]
+    pub fn by_system(action: &str, org: OrgId) -> Self {
+        let actor = Actor { kind: ActorType::System, ..Actor::default() };
+        Self { actor, ..Self::by_operator(action, "organization", org.uuid()) }
+    }
 }
 
 /// A recorded act.
@@ -174,7 +182,7 @@ impl Stored {
 }
 
 /// Binds what follows the organization in both statements that insert.
-pub(super) fn bound(statement: Statement<'_>, event: NewAdminEvent, now: Timestamp) -> Statement<'_> {
+fn bound(statement: Statement<'_>, event: NewAdminEvent, now: Timestamp) -> Statement<'_> {
     let (target_type, target_id) = event.target.unzip();
     statement
         .bind(AdminEventId::new())
@@ -191,6 +199,20 @@ pub(super) fn bound(statement: Statement<'_>, event: NewAdminEvent, now: Timesta
         .bind(event.origin.request_id)
         .bind(event.before.map(Json))
         .bind(event.after.map(Json))
+}
+
+/// Records an act that belongs to no organization.
+pub(super) async fn insert_without_organization(
+    tx: &mut Tx,
+    event: NewAdminEvent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "
+        INSERT INTO admin_events (id, occurred_at, actor_type, actor_id, actor_email, action, target_type, target_id,
+            outcome, ip, user_agent, request_id, before, after)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    bound(tx.statement(INSERT), event, now).execute().await?;
+    Ok(())
 }
 
 /// What was done in the organization.

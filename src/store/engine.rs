@@ -14,9 +14,9 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Postgres, Sqlite, Transaction};
 
 use super::statement::Statement;
-use super::{Change, StoreError, TenantScope};
+use super::{Change, Purged, StoreError, TenantScope};
 use crate::config::DatabaseConfig;
-use crate::domain::{ApiKeyId, SharedClock};
+use crate::domain::{ApiKeyId, OrgId, SharedClock, Timestamp};
 
 /// The channel of PostgreSQL's `NOTIFY`.
 pub(super) const CHANNEL: &str = "sentinel_changes";
@@ -33,6 +33,10 @@ const MIGRATION_BUSY: Duration = Duration::from_secs(60);
 /// Where a SQLite file keeps what was told; see [`Tx::notify`].
 pub(super) const NOTICES: &str = "SELECT id, payload FROM change_notices WHERE id > $1 ORDER BY id";
 const FORGET_NOTICES: &str = "DELETE FROM change_notices WHERE id <= (SELECT max(id) FROM change_notices) - 1000";
+const PART_OF_AUDIT_LOGS: &str =
+    "DELETE FROM audit_logs WHERE id IN (SELECT id FROM audit_logs WHERE org_id = $1 LIMIT 5000)";
+const PART_OF_ADMIN_EVENTS: &str =
+    "DELETE FROM admin_events WHERE id IN (SELECT id FROM admin_events WHERE org_id = $1 LIMIT 5000)";
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
@@ -326,6 +330,41 @@ impl Tx {
             }
         }
         Ok(())
+    }
+
+    /// Removes a part, or the last, of an organization that was deleted before `before`. The runtime role of PostgreSQL
+    /// may not delete most of it: there the migration `0010_organizations` has a function that does.
+    pub(super) async fn purge(&mut self, org: OrgId, before: Timestamp) -> Result<Purged, StoreError> {
+        const PURGE: &str = "SELECT sentinel_purge_organization($1, $2)";
+        let Self::Sqlite(tx) = self else {
+            let (purged,): (i64,) = self.statement(PURGE).bind(org).bind(before).one().await?;
+            return Ok(match purged {
+                2 => Purged::All,
+                1 => Purged::Part,
+                _ => Purged::Nothing,
+            });
+        };
+        let deleted = "SELECT id FROM organizations WHERE id = $1 AND deleted_at < $2";
+        if sqlx::query(deleted).bind(org).bind(before).fetch_optional(&mut **tx).await?.is_none() {
+            return Ok(Purged::Nothing);
+        }
+        for part in [PART_OF_AUDIT_LOGS, PART_OF_ADMIN_EVENTS] {
+            if sqlx::query(part).bind(org).execute(&mut **tx).await?.rows_affected() > 0 {
+                return Ok(Purged::Part);
+            }
+        }
+        // Until the commit tables may be emptied in any order.
+        sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut **tx).await?;
+        let tables = "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'org_id'
+            WHERE m.type = 'table'";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut **tx).await?;
+        for table in tables {
+            // A name that a migration gave.
+            let text = AssertSqlSafe(format!("DELETE FROM {table} WHERE org_id = $1"));
+            sqlx::query(text).bind(org).execute(&mut **tx).await?;
+        }
+        sqlx::query("DELETE FROM organizations WHERE id = $1").bind(org).execute(&mut **tx).await?;
+        Ok(Purged::All)
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {

@@ -66,6 +66,7 @@ const MIGRATIONS: &[Migration] = migrations![
     10 "0010_invitations",
     11 "0011_workspace_members",
     12 "0012_event_tickets",
+    13 "0013_organizations",
 ];
 
 impl Migration {

@@ -12,10 +12,12 @@ mod change;
 mod engine;
 mod error;
 mod event_stream;
+mod export;
 mod feed;
 mod idempotency;
 mod identity;
 mod invitations;
+mod lifecycle;
 mod login_lockouts;
 pub mod migrate;
 mod organizations;
@@ -52,12 +54,14 @@ pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;
 pub use event_stream::{EventPosition, EventStream, EventTicket};
+pub use export::Exports;
 pub use idempotency::{Begun, IdempotencyKeys, IdempotentRequest, KeptAnswer};
 pub use identity::{
     DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
     ScimTokenRecord, SsoConnection,
 };
 pub use invitations::{InvitationRecord, Invitations, Invited, NewInvitation};
+pub use lifecycle::{Purged, RESTORABLE};
 pub use login_lockouts::AccountHash;
 pub use organizations::{
     NewOrganization, OrganizationPatch, OrganizationRecord, Organizations, Plan, Registered, Tier,
@@ -176,6 +180,10 @@ impl TenantTx {
 
     pub fn organization(&mut self) -> Organizations<'_> {
         Organizations { tx: self }
+    }
+
+    pub fn exports(&mut self) -> Exports<'_> {
+        Exports { tx: self }
     }
 
     pub fn users(&mut self) -> Users<'_> {

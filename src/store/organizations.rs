@@ -83,6 +83,7 @@ macro_rules! columns {
          monthly_request_limit, settings, version, created_at, updated_at, deleted_at"
     };
 }
+pub(super) use columns;
 
 /// What the operator sets; `None` leaves a field as it is, `Some(None)` takes a bound away.
 #[derive(Clone, Copy, Debug, Default)]

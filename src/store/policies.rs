@@ -57,6 +57,7 @@ macro_rules! columns {
          canary_percentage, comment, created_by, created_at"
     };
 }
+pub(super) use columns;
 
 impl Policies<'_> {
     /// Version 1 of a new policy. Made default, it takes that from the one before.

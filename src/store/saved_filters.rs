@@ -54,6 +54,7 @@ macro_rules! columns {
         "id, user_id, resource, name, filter, is_shared, version, created_at, updated_at"
     };
 }
+pub(super) use columns;
 
 const TAKEN: &str = "name of a saved filter";
 

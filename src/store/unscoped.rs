@@ -397,18 +397,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn record_event(&self, scope: Option<TenantScope>, event: NewAdminEvent) -> Result<(), StoreError> {
-        const INSERT: &str = "
-            INSERT INTO admin_events (id, occurred_at, actor_type, actor_id, actor_email, action, target_type, target_id,
-                outcome, ip, user_agent, request_id, before, after)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         if let Some(scope) = scope {
             let mut tx = self.write(scope).await?;
             tx.admin_events().insert(event).await?;
             return tx.commit().await;
         }
         let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
-        let now = self.inner.clock.now();
-        admin_events::bound(tx.statement(INSERT), event, now).execute().await?;
+        admin_events::insert_without_organization(&mut tx, event, self.inner.clock.now()).await?;
         tx.commit().await
     }
 

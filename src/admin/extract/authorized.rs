@@ -40,6 +40,8 @@ macro_rules! requirements {
 requirements! {
     ReadOrganization = Permission::ReadOrganization,
     WriteOrganization = Permission::WriteOrganization,
+    DeleteOrganization = Permission::DeleteOrganization,
+    ExportOrganization = Permission::ExportOrganization,
     ReadStats = Permission::ReadStats,
     ReadUsers = Permission::ReadUsers,
     InviteUsers = Permission::InviteUsers,

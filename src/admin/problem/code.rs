@@ -45,6 +45,8 @@ codes! {
     InvalidInvitation = 400 "invalid_invitation", "Invalid invitation";
     /// The link to set a new password is unknown, expired, or was used before. Ask for another.
     InvalidResetToken = 400 "invalid_reset_token", "Invalid reset token";
+    /// The token restores no organization: it was used, the 30 days are over, or it never was one.
+    InvalidRestoreToken = 400 "invalid_restore_token", "Invalid restore token";
     /// A query parameter is unknown, given twice, or has a value that it cannot have.
     InvalidQuery = 400 "invalid_query", "Invalid query";
     /// A header of the request cannot be read.

@@ -124,6 +124,12 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let changed = owner.change(Method::PATCH, &path, "\"1\"", json!({"shared": true})).await;
     did(d, "updateSavedFilter", changed, 200);
     did(d, "deleteSavedFilter", owner.delete(&path).await, 204);
+
+    let name = owner.get("/orgs/me").await.ok(200)["name"].clone();
+    let end = json!({"name": name, "password": "correct horse battery staple"});
+    let deleted = did(d, "deleteOrganization", owner.post("/orgs/me/delete", end).await, 200);
+    let back = json!({"token": deleted["restore_token"]});
+    did(d, "restoreOrganization", client.post("/orgs/restore", back).await, 204);
     done
 }
 

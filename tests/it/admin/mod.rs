@@ -15,6 +15,7 @@ mod logins;
 mod mass_assignment;
 mod mfa;
 mod operations;
+mod org_lifecycle;
 mod passwords;
 mod policies;
 mod quality;

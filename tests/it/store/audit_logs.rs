@@ -77,7 +77,7 @@ fn full(org: OrgId, at: Timestamp) -> AuditRow {
 }
 
 /// A row with every optional field empty.
-fn bare(org: Option<OrgId>, at: Timestamp) -> AuditRow {
+pub(super) fn bare(org: Option<OrgId>, at: Timestamp) -> AuditRow {
     let mut row = full(OrgId::new(), at);
     let event = &mut row.event;
     (event.org_id, event.workspace_id, event.api_key_id) = (org, None, None);

@@ -5,6 +5,7 @@ mod api_keys;
 mod audit_logs;
 mod connecting;
 mod feed;
+mod lifecycle;
 mod migrations;
 mod organizations;
 mod policies;

@@ -1,0 +1,3 @@
+DROP INDEX organizations_restore;
+DROP INDEX organizations_deleted;
+ALTER TABLE organizations DROP COLUMN restore_hash;
