@@ -28,7 +28,7 @@ const LINK_TTL: Duration = Duration::from_secs(3600);
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
-    #[schema(value_type = String, format = Password, max_length = 128, example = "SecurePass123!")]
+    #[schema(value_type = String, format = Password, max_length = 128, example = "wK7mTq3ZrXh9PfYd2GsN")]
     current_password: Secret<String>,
     /// At least 12 characters, hard to guess, without your name or address.
     #[schema(value_type = String, format = Password, example = "correct horse battery staple")]

@@ -13,6 +13,7 @@ on_both_engines! {
 
 /// Operations whose body has something that only its reader has, and the answer that the example gets.
 const NEEDING: &[(&str, u16, &str)] = &[
+    ("changePassword", 422, "the temporary password that the caller was given"),
     ("confirmMfa", 409, "an enrolment under way"),
     ("disableMfa", 422, "the password of the caller, who has not changed it to the example's"),
     ("refresh", 401, "a refresh token"),
