@@ -9,7 +9,7 @@ use sentinel::store::{AuditFilter, AuditRow, DayCount};
 use super::{DAY, START, World, all_pages, on_both_engines};
 
 /// A row with every field set.
-fn full(org: OrgId, at: Timestamp) -> AuditRow {
+pub(super) fn full(org: OrgId, at: Timestamp) -> AuditRow {
     let id = AuditId::new();
     let event = AuditEvent {
         id,

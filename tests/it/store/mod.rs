@@ -4,6 +4,7 @@ mod accounts;
 mod api_keys;
 mod audit_logs;
 mod connecting;
+mod event_stream;
 mod feed;
 mod lifecycle;
 mod migrations;
