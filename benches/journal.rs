@@ -93,6 +93,7 @@ fn completion(id: AuditId) -> Completion {
         input_tokens: Some(512),
         output_tokens: Some(128),
         error_code: None,
+        answer: None,
     }
 }
 

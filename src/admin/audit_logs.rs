@@ -14,8 +14,8 @@ use super::extract::{Authorized, Filtered, Path, Query, ReadAudit};
 use super::problem::Problem;
 use super::trail::Act;
 use crate::domain::{
-    Action, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId, Source,
-    Timestamp, WorkspaceId,
+    Action, AnswerRecord, ApiKeyId, AuditFinding, AuditId, Category, Coverage, Direction, Outcome, PolicyId, RequestId,
+    Source, Timestamp, WorkspaceId,
 };
 use crate::store::{AuditFilter, AuditRow, EventColumn, Sort};
 
@@ -78,6 +78,8 @@ pub struct AuditLog {
     response_bytes: Option<u64>,
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
+    /// What was found in the answer and done about it; null where nobody looked at one.
+    answer: Option<AnswerRecord>,
 }
 
 impl From<AuditRow> for AuditLog {
@@ -121,6 +123,7 @@ impl From<AuditRow> for AuditLog {
             response_bytes: done.map(|done| done.response_bytes),
             input_tokens: done.and_then(|done| done.input_tokens),
             output_tokens: done.and_then(|done| done.output_tokens),
+            answer: completion.and_then(|done| done.answer).map(|answer| *answer),
         }
     }
 }
@@ -233,6 +236,7 @@ const COLUMNS: &[&str] = &[
     "response_bytes",
     "input_tokens",
     "output_tokens",
+    "answer",
 ];
 
 /// Export the audit trail of requests

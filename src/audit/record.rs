@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postcard::ser_flavors::Flavor;
 use serde::Deserialize;
 
-use crate::domain::{AuditEvent, AuditId, Completion};
+use crate::domain::{AuditEvent, AuditFinding, AuditId, Completion, Coverage, Outcome, Timestamp};
 
 /// Bytes of a record before its payload.
 pub(super) const HEAD: usize = 8;
@@ -30,6 +30,9 @@ const JSON_BOTH: u8 = 3;
 const BEGIN: u8 = 4;
 const COMPLETION: u8 = 5;
 const BOTH: u8 = 6;
+/// The same with what was made of the answer.
+const COMPLETION_ANSWERED: u8 = 7;
+const BOTH_ANSWERED: u8 = 8;
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +40,43 @@ pub(super) enum Entry {
     Begin(Box<AuditEvent>),
     Completion(Completion),
     Both(Box<AuditEvent>, Completion),
+}
+
+/// A completion of kinds 5 and 6.
+#[derive(Deserialize)]
+struct Unanswered {
+    id: AuditId,
+    completed_at: Timestamp,
+    outcome: Outcome,
+    status: u16,
+    upstream_status: Option<u16>,
+    duration_us: u64,
+    overhead_us: u64,
+    ttfb_us: Option<u64>,
+    response_bytes: u64,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    error_code: Option<String>,
+}
+
+impl From<Unanswered> for Completion {
+    fn from(old: Unanswered) -> Self {
+        Self {
+            id: old.id,
+            completed_at: old.completed_at,
+            outcome: old.outcome,
+            status: old.status,
+            upstream_status: old.upstream_status,
+            duration_us: old.duration_us,
+            overhead_us: old.overhead_us,
+            ttfb_us: old.ttfb_us,
+            response_bytes: old.response_bytes,
+            input_tokens: old.input_tokens,
+            output_tokens: old.output_tokens,
+            error_code: old.error_code,
+            answer: None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,8 +97,8 @@ impl Entry {
     const fn kind(&self) -> u8 {
         match self {
             Self::Begin(_) => BEGIN,
-            Self::Completion(_) => COMPLETION,
-            Self::Both(..) => BOTH,
+            Self::Completion(_) => COMPLETION_ANSWERED,
+            Self::Both(..) => BOTH_ANSWERED,
         }
     }
 
@@ -73,6 +113,16 @@ impl Entry {
         match self {
             Self::Completion(completion) | Self::Both(_, completion) => Some(completion),
             Self::Begin(_) => None,
+        }
+    }
+
+    /// What was found in the request, and in the answer.
+    fn found(&mut self, mut change: impl FnMut(&mut Vec<AuditFinding>, &mut Coverage)) {
+        if let Some(event) = self.event_mut() {
+            change(&mut event.findings, &mut event.coverage);
+        }
+        if let Some(answer) = self.completion_mut().and_then(|completion| completion.answer.as_mut()) {
+            change(&mut answer.findings, &mut answer.coverage);
         }
     }
 
@@ -95,32 +145,40 @@ impl Entry {
                 shared(text, &mut change);
             }
             change(&mut event.path);
-            for finding in &mut event.findings {
-                for text in [&mut finding.rule_id, &mut finding.entity, &mut finding.path] {
-                    change(text);
-                }
-            }
-            for skipped in &mut event.coverage.skipped {
-                change(&mut skipped.path);
-            }
         }
         if let Some(text) = self.completion_mut().and_then(|completion| completion.error_code.as_mut()) {
             change(text);
         }
+        self.found(|findings, coverage| {
+            for finding in findings {
+                for text in [&mut finding.rule_id, &mut finding.entity, &mut finding.path] {
+                    change(text);
+                }
+            }
+            for skipped in &mut coverage.skipped {
+                change(&mut skipped.path);
+            }
+        });
     }
 
     /// Whether a text has a zero byte.
     fn has_zero(&self) -> bool {
         let zero = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
+        let found = |findings: &[AuditFinding], coverage: &Coverage| {
+            findings.iter().any(|f| zero(&f.rule_id) || zero(&f.entity) || zero(&f.path))
+                || coverage.skipped.iter().any(|skipped| zero(&skipped.path))
+        };
         let of_event = |event: &AuditEvent| {
             let AuditEvent { dialect, upstream, model, user_id, client_ip, policy_name, error_code, .. } = event;
             [model, user_id, client_ip, error_code].into_iter().flatten().any(|text| zero(text))
                 || [dialect, upstream, policy_name].into_iter().flatten().any(|text| zero(text))
                 || [&*event.node, &event.method, &event.path].into_iter().any(zero)
-                || event.findings.iter().any(|f| zero(&f.rule_id) || zero(&f.entity) || zero(&f.path))
-                || event.coverage.skipped.iter().any(|skipped| zero(&skipped.path))
+                || found(&event.findings, &event.coverage)
         };
-        let of_completion = |completion: &Completion| completion.error_code.as_deref().is_some_and(zero);
+        let of_completion = |completion: &Completion| {
+            completion.error_code.as_deref().is_some_and(zero)
+                || completion.answer.as_ref().is_some_and(|answer| found(&answer.findings, &answer.coverage))
+        };
         match self {
             Self::Begin(event) => of_event(event),
             Self::Completion(completion) => of_completion(completion),
@@ -138,11 +196,11 @@ impl Entry {
 /// # Errors
 /// None in practice; what postcard would say.
 pub(super) fn encode(entry: &mut Entry, out: &mut Vec<u8>) -> Result<usize, postcard::Error> {
-    for finding in entry.event_mut().map(|event| event.findings.as_mut_slice()).unwrap_or_default() {
-        if !finding.confidence.is_finite() {
+    entry.found(|findings, _| {
+        for finding in findings.iter_mut().filter(|finding| !finding.confidence.is_finite()) {
             finding.confidence = 0.0;
         }
-    }
+    });
     if entry.has_zero() {
         entry.texts(|text| *text = text.replace('\0', "\u{fffd}"));
     }
@@ -152,9 +210,11 @@ pub(super) fn encode(entry: &mut Entry, out: &mut Vec<u8>) -> Result<usize, post
     while out.len() - start > HEAD + MAX_PAYLOAD {
         if !std::mem::replace(&mut texts_cut, true) {
             entry.texts(|text| text.truncate(text.floor_char_boundary(CUT_TEXT)));
-        } else if let Some(event) = entry.event_mut() {
-            event.findings.truncate(event.findings.len() / 2);
-            event.coverage.skipped.truncate(event.coverage.skipped.len() / 2);
+        } else {
+            entry.found(|findings, coverage| {
+                findings.truncate(findings.len() / 2);
+                coverage.skipped.truncate(coverage.skipped.len() / 2);
+            });
         }
         out.truncate(start);
         write(entry, out)?;
@@ -209,8 +269,10 @@ pub(super) fn decode(payload: &[u8]) -> Result<Entry, Foreign> {
     let (kind, bytes) = payload.split_first().unwrap_or((&0, &[]));
     let entry = match *kind {
         BEGIN => postcard::from_bytes(bytes).map(Entry::Begin)?,
-        COMPLETION => postcard::from_bytes(bytes).map(Entry::Completion)?,
-        BOTH => postcard::from_bytes(bytes).map(|(event, completion)| Entry::Both(event, completion))?,
+        COMPLETION_ANSWERED => postcard::from_bytes(bytes).map(Entry::Completion)?,
+        BOTH_ANSWERED => postcard::from_bytes(bytes).map(|(event, completion)| Entry::Both(event, completion))?,
+        COMPLETION => postcard::from_bytes(bytes).map(|old: Unanswered| Entry::Completion(old.into()))?,
+        BOTH => postcard::from_bytes(bytes).map(|(event, old): (_, Unanswered)| Entry::Both(event, old.into()))?,
         JSON_BEGIN => serde_json::from_slice(bytes).map(Entry::Begin)?,
         JSON_COMPLETION => serde_json::from_slice(bytes).map(Entry::Completion)?,
         JSON_BOTH => {
@@ -240,7 +302,7 @@ pub(super) fn plausible(head: &[u8]) -> Option<usize> {
     let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
     let begins = match kind {
         JSON_BEGIN..=JSON_BOTH => first == b'{',
-        BEGIN..=BOTH => [first] == ID,
+        BEGIN..=BOTH_ANSWERED => [first] == ID,
         _ => false,
     };
     (begins && (MIN_PAYLOAD..=MAX_PAYLOAD).contains(&length)).then_some(length)

@@ -118,6 +118,7 @@ impl Rows {
                 input_tokens: None,
                 output_tokens: None,
                 error_code: None,
+                answer: None,
             };
             self.complete(open, completion, None, now);
         }

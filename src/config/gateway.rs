@@ -17,6 +17,9 @@ pub struct GatewayConfig {
     pub max_decode_ratio: u32,
     /// Nesting of arrays and objects in a JSON body; beyond it 400.
     pub max_json_depth: u32,
+    /// Where the policy looks at answers: how much of one that is not streamed is held until it was looked at, and of one
+    /// event of a stream. Beyond it the policy's `fail` decides.
+    pub max_answer: ByteSize,
     /// Header fields of one request; beyond it 431.
     pub max_headers: usize,
     /// Bytes of one request's head; beyond it 431.
@@ -48,6 +51,7 @@ impl Default for GatewayConfig {
             max_decoded_body: ByteSize::mib(64),
             max_decode_ratio: 200,
             max_json_depth: 64,
+            max_answer: ByteSize::mib(32),
             max_headers: 100,
             max_head: ByteSize::kib(32),
             max_target: ByteSize::kib(8),

@@ -71,6 +71,7 @@ fn gateway(config: &Config, faults: &mut Faults) {
     faults.number("gateway.max_decode_ratio", gateway.max_decode_ratio.into(), 1, 100_000);
     // The JSON reader goes one stack frame deeper per level.
     faults.number("gateway.max_json_depth", gateway.max_json_depth.into(), 4, 512);
+    faults.size("gateway.max_answer", gateway.max_answer, ByteSize::kib(1), GIB);
     faults.number("gateway.max_headers", gateway.max_headers as u64, 16, 1024);
     faults.size("gateway.max_head", gateway.max_head, ByteSize::kib(1), ByteSize::mib(1));
     faults.size("gateway.max_target", gateway.max_target, ByteSize::bytes(128), gateway.max_head);

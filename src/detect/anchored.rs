@@ -111,6 +111,11 @@ impl Anchored {
         &self.keys
     }
 
+    /// Whether a token may begin with, or already has begun with, `run`.
+    pub(super) fn may_begin(&self, run: &[u8]) -> bool {
+        self.words.iter().any(|(_, anchor, _)| anchor.starts_with(run) || run.starts_with(anchor))
+    }
+
     /// Tries the rules whose anchor stands at the word start `at`.
     pub(super) fn word(&self, text: &[u8], at: usize, key: u32, run: &mut Run, sink: &mut Sink<'_>) {
         if at < run.end && run.attempts > ATTEMPTS_PER_RUN {

@@ -9,6 +9,7 @@ mod bytes;
 mod checks;
 mod injection;
 mod literals;
+mod open;
 mod pack;
 mod pii;
 mod secrets;
@@ -17,6 +18,8 @@ mod views;
 mod words;
 
 use std::sync::Arc;
+
+pub use open::Waiting;
 
 use crate::domain::{Detector, Finding, Role, Rule};
 use anchored::{Anchored, Run};

@@ -67,6 +67,8 @@ pub enum SkipReason {
     Binary,
     /// A bound of a decoder was reached.
     DecoderLimit,
+    /// The inspection broke, or would have taken more than is allowed, and the policy fails open.
+    NotInspected,
 }
 
 /// A stretch that was not scanned.
@@ -149,4 +151,21 @@ pub struct Completion {
     pub output_tokens: Option<u64>,
     /// Set when the refusal came after the decision (an upstream that failed).
     pub error_code: Option<String>,
+    /// None where nobody looked at an answer: the policy does not want it, or there was none.
+    #[serde(default)]
+    pub answer: Option<Box<AnswerRecord>>,
+}
+
+/// What was made of the answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AnswerRecord {
+    pub action: Action,
+    /// 0 to 100.
+    pub risk_score: u8,
+    pub pii_detected: bool,
+    /// Marked for human review.
+    pub escalated: bool,
+    pub categories: Vec<Category>,
+    pub findings: Vec<AuditFinding>,
+    pub coverage: Coverage,
 }

@@ -9,7 +9,9 @@ mod time;
 mod verdict;
 mod workspace_config;
 
-pub use audit_event::{AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source};
+pub use audit_event::{
+    AnswerRecord, AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source,
+};
 pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity};
 pub use ids::{

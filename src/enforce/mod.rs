@@ -1,10 +1,13 @@
 //! Stage 6: make it so. Read, detect, decide, and rewrite the bytes if the verdict says so; the same code runs in the
 //! gateway, `/process`, the command line, tests and benches.
 
+mod answer;
 mod receipt;
 mod splice;
 #[cfg(test)]
 mod tests;
+
+pub use answer::{AnswerLimits, AnswerReport, AnswerStream, Flow, InspectedAnswer, Stop, inspect_answer};
 
 use bytes::Bytes;
 

@@ -68,6 +68,14 @@ impl Splice {
         Self { edits: edits.collect() }
     }
 
+    /// Replacements of bytes, in any order.
+    pub(super) fn of_edits(edits: Vec<(Range<usize>, String)>) -> Self {
+        let mut edits: Vec<Edit> = edits.into_iter().map(|(range, replacement)| Edit { range, replacement }).collect();
+        edits.sort_by_key(|edit| edit.range.start);
+        edits.dedup_by(|next, kept| next.range.start < kept.range.end);
+        Self { edits }
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
@@ -125,7 +133,7 @@ fn merged<'f>(findings: impl Iterator<Item = &'f Finding>) -> Vec<Found<'f>> {
 }
 
 /// `[REDACTED_US_SSN]`. Rule packs are written by people: what would need escaping in JSON becomes `_`.
-fn placeholder(entity: &str) -> String {
+pub(super) fn placeholder(entity: &str) -> String {
     let mut out = String::from("[REDACTED_");
     out.extend(entity.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }));
     out.push(']');

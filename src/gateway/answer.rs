@@ -101,33 +101,15 @@ impl Gate {
         }
     }
 
-    fn problem_head(
+    pub(super) fn problem_head(
         &self,
         context: &Context,
         problem: &Problem,
         length: usize,
     ) -> pingora::Result<Box<ResponseHeader>> {
         let mut head = ResponseHeader::build(problem.status, Some(16))?;
-        head.insert_header(CONTENT_TYPE, JSON)?;
-        head.insert_header(CONTENT_LENGTH, length)?;
         self.mark(&mut head, context)?;
-        if problem.status == 401 {
-            head.insert_header(WWW_AUTHENTICATE, "Bearer")?;
-        }
-        if let Some(allow) = problem.allow {
-            head.insert_header(ALLOW, allow)?;
-        }
-        if let Some(after) = problem.retry_after {
-            // Whole seconds, rounded up: whoever comes earlier comes in vain.
-            head.insert_header(RETRY_AFTER, after.as_millis().div_ceil(1_000).max(1).to_string())?;
-        }
-        if problem.final_answer {
-            head.insert_header(SHOULD_RETRY, "false")?;
-        }
-        if context.dialect == Dialect::Bedrock {
-            head.insert_header(AMAZON_ERROR, problem.amazon_type())?;
-        }
-        Ok(Box::new(head))
+        dress(head, context.dialect, problem, length)
     }
 
     /// A result that Sentinel gives itself.
@@ -150,19 +132,51 @@ impl Gate {
     }
 
     /// Ends a stream that broke off: an error event and a proper end instead of a cut, which SDKs would take for one.
-    pub(super) async fn end_stream(&self, session: &mut Session, context: &Context, problem: &Problem) {
+    /// `rest` is what may still go out before.
+    pub(super) async fn end_stream(&self, session: &mut Session, context: &Context, rest: Bytes, problem: &Problem) {
         let Some(shape) = context.answering.stream else { return };
         let Some(end) = problem.stream_end(context.dialect, shape, context.id) else { return };
-        let separator: &'static [u8] = match (context.answering.between_events(), shape) {
+        let screened = context.screened.valve.is_some();
+        let separator: &'static [u8] = match (screened || context.answering.between_events(), shape) {
             (true, _) => b"",
             (false, StreamShape::Lines) => b"\n",
             (false, _) => b"\n\n",
         };
-        let bytes = if separator.is_empty() { end } else { [separator, &end].concat().into() };
+        let plain = separator.is_empty() && rest.is_empty();
+        let bytes = if plain { end } else { [&rest, separator, &end].concat().into() };
         if session.write_response_body(Some(bytes), true).await.is_err() {
             tracing::debug!(request.id = %context.id, client.ip = ?audit::client_ip(session), "the client left a broken stream");
         }
     }
+}
+
+/// Makes a marked head that of `problem`.
+pub(super) fn dress(
+    mut head: ResponseHeader,
+    dialect: Dialect,
+    problem: &Problem,
+    length: usize,
+) -> pingora::Result<Box<ResponseHeader>> {
+    head.set_status(problem.status)?;
+    head.insert_header(CONTENT_TYPE, JSON)?;
+    head.insert_header(CONTENT_LENGTH, length)?;
+    if problem.status == 401 {
+        head.insert_header(WWW_AUTHENTICATE, "Bearer")?;
+    }
+    if let Some(allow) = problem.allow {
+        head.insert_header(ALLOW, allow)?;
+    }
+    if let Some(after) = problem.retry_after {
+        // Whole seconds, rounded up: whoever comes earlier comes in vain.
+        head.insert_header(RETRY_AFTER, after.as_millis().div_ceil(1_000).max(1).to_string())?;
+    }
+    if problem.final_answer {
+        head.insert_header(SHOULD_RETRY, "false")?;
+    }
+    if dialect == Dialect::Bedrock {
+        head.insert_header(AMAZON_ERROR, problem.amazon_type())?;
+    }
+    Ok(Box::new(head))
 }
 
 async fn write(session: &mut Session, head: Box<ResponseHeader>, body: Bytes, keep: bool) -> pingora::Result<()> {

@@ -127,6 +127,7 @@ impl Gate {
             output_tokens: usage.output,
             // The event of a refusal already says it.
             error_code: failure.filter(|_| context.recorded == Recorded::Begun).map(|failure| failure.code.to_owned()),
+            answer: context.screened.record(answering.bytes),
         }
     }
 

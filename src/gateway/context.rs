@@ -15,6 +15,7 @@ use crate::upstream::Route;
 
 use super::answering::Answering;
 use super::replay::Home;
+use super::screen::Screened;
 
 /// How far the audit trail of a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub(super) struct Context {
     pub attempts: u32,
     pub forwarded_at: Option<Instant>,
     pub answering: Answering,
+    pub screened: Screened,
     pub recorded: Recorded,
     pub failure: Option<Failure>,
     /// False for `GET /health`, which no caller stands behind.
@@ -117,6 +119,7 @@ impl Context {
             attempts: 0,
             forwarded_at: None,
             answering: Answering::default(),
+            screened: Screened::default(),
             recorded: Recorded::Nothing,
             failure: None,
             audited: true,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
@@ -184,6 +184,9 @@ impl Gate {
             head.insert_header(CONTENT_LENGTH, forwarding.length)?;
         } else {
             head.remove_header(&CONTENT_LENGTH);
+        }
+        if context.screened.valve.is_some() {
+            head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
         }
         if let Some((name, value)) = &context.credential {
             head.insert_header(name.clone(), value.clone())?;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -62,7 +63,7 @@ impl ProxyHttp for Gate {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
@@ -71,19 +72,31 @@ impl ProxyHttp for Gate {
         }
         let path = context.route.as_ref().map(|route| route.path.as_str()).unwrap_or_default();
         context.answering.begin(head, context.dialect, path);
+        self.screen_head(head, &session.req_header().method, context);
         self.mark_upstream(head, context)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        context: &mut Context,
+    ) -> Result<()> {
+        self.screen_trailers(context);
+        Ok(())
     }
 
     fn response_body_filter(
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
         if let Some(piece) = body {
             context.answering.see(piece);
         }
+        self.screen(body, end, context);
         Ok(None)
     }
 
@@ -110,6 +123,7 @@ impl ProxyHttp for Gate {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         replay::restore(session, &mut context.home);
+        context.collect_answer();
         let status = forward::status_of(error);
         let upstream = context.route.as_ref().map(|route| &*route.upstream.name).unwrap_or_default();
         let from_upstream = *error.esource() == ErrorSource::Upstream || matches!(status, 502 | 504);
@@ -123,14 +137,14 @@ impl ProxyHttp for Gate {
             let failure = Failure { status, code: "client_closed", outcome: Outcome::ClientClosed };
             context.failure = Some(failure);
         } else if session.response_written().is_some() {
-            let problem = Problem::upstream(502);
             context.failure = Some(Failure {
                 // What the client was told before.
                 status: context.answering.status.unwrap_or(status),
                 code: "upstream_broke_off",
                 outcome: Outcome::UpstreamFailed,
             });
-            self.end_stream(session, context, &problem).await;
+            let (rest, problem) = self.screen_broken(context, Problem::upstream(502));
+            self.end_stream(session, context, rest, &problem).await;
         } else {
             let problem = Problem::other(status);
             let outcome = if from_upstream { Outcome::UpstreamFailed } else { Outcome::Refused };
@@ -164,6 +178,7 @@ impl ProxyHttp for Gate {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         replay::restore(session, &mut context.home);
+        context.collect_answer();
         self.close_record(session, context).await;
         self.measure(context);
     }
@@ -185,6 +200,7 @@ impl Gate {
             _ => context.action.as_str(),
         };
         metrics.requests.with_label_values(&[context.label, context.dialect.as_str(), action, class]).inc();
+        self.measure_answer(context);
         metrics.gateway_overhead.observe(context.overhead(now).as_secs_f64());
         let (Some(route), Some(forwarded_at)) = (&context.route, context.forwarded_at) else { return };
         let Some(destination) = self.destinations.get(route.upstream.index) else { return };

@@ -18,7 +18,7 @@ use super::problem::{Blocked, Problem};
 use super::{Gate, anchor};
 
 /// From this size on a body is inspected on another thread: it takes milliseconds, in which this one serves others.
-const ASIDE: usize = 256 << 10;
+pub(super) const ASIDE: usize = 256 << 10;
 
 impl Gate {
     /// The policy that the caller is under.

@@ -16,6 +16,7 @@ mod problem;
 mod process;
 mod query;
 mod replay;
+mod screen;
 mod serve;
 
 use std::sync::Arc;
@@ -31,9 +32,10 @@ use crate::authn::{KeyCache, ProviderCredentialCache};
 use crate::config::GatewayConfig;
 use crate::detect::Engine;
 use crate::domain::SharedClock;
+use crate::enforce::AnswerLimits;
 use crate::health::Health;
 use crate::limits::{MonthlyUsage, RateLimiter};
-use crate::policy::PolicyCache;
+use crate::policy::{CompiledPolicy, PolicyCache};
 use crate::process::Processor;
 use crate::protocol::ReadLimits;
 use crate::telemetry::Metrics;
@@ -74,6 +76,8 @@ struct Gate {
     head_limits: HeadLimits,
     read_limits: ReadLimits,
     scan_total: Histogram,
+    answer_limits: AnswerLimits,
+    answer_total: Histogram,
     /// Shared by the threads: what it holds is the roots of TLS.
     joining: joined::Joining,
     /// `POST`, for audit events.
@@ -118,6 +122,11 @@ impl Gate {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let read_limits = ReadLimits {
+            max_decoded: config.max_decoded_body.as_usize(),
+            max_ratio: config.max_decode_ratio,
+            max_depth: config.max_json_depth,
+        };
         Ok(Self {
             destinations: destinations.into(),
             head_limits: HeadLimits {
@@ -125,11 +134,9 @@ impl Gate {
                 bytes: config.max_head.as_usize(),
                 target: config.max_target.as_usize(),
             },
-            read_limits: ReadLimits {
-                max_decoded: config.max_decoded_body.as_usize(),
-                max_ratio: config.max_decode_ratio,
-                max_depth: config.max_json_depth,
-            },
+            read_limits,
+            answer_limits: AnswerLimits { read: read_limits, max_frame: config.max_answer.as_usize() },
+            answer_total: state.metrics.scan_duration.with_label_values(&["output", "total"]),
             scan_total: state.metrics.scan_duration.with_label_values(&["input", "total"]),
             joining: joined::Joining::new(&ServerConf::default()),
             post: "POST".into(),
@@ -188,7 +195,10 @@ impl Gate {
         self.depart(context, forward.len(), query.forward);
         // An upstream that compresses although it was not asked to is undone before the answer is looked at.
         session.upstream_compression.adjust_decompression(true);
-        replay::install(session, &mut context.home, forward);
+        if context.policy.as_deref().is_some_and(CompiledPolicy::looks_at_answers) {
+            context.screened.valve = Some(Arc::default());
+        }
+        replay::install(session, &mut context.home, forward, context.screened.valve.clone());
         Ok(false)
     }
 

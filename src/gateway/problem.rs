@@ -46,6 +46,14 @@ impl Blocked {
         let (categories, policy) = revealed.unzip();
         Self { blocked: true, action: "block", direction: "input", risk_score, categories, policy, pii_detected }
     }
+
+    pub(super) fn output(risk_score: u8, pii_detected: bool, revealed: Option<(Vec<Category>, String)>) -> Self {
+        Self { direction: "output", ..Self::input(risk_score, pii_detected, revealed) }
+    }
+
+    fn is_of_answer(&self) -> bool {
+        self.direction == "output"
+    }
 }
 
 #[derive(Serialize)]
@@ -136,7 +144,10 @@ impl Problem {
         };
         let message = match sentence {
             Some(sentence) => format!("{sentence} Reference {id}"),
-            None => format!("Request blocked by security policy{why}. Reference {id}"),
+            None => {
+                let what = if blocked.is_of_answer() { "Response" } else { "Request" };
+                format!("{what} blocked by security policy{why}. Reference {id}")
+            }
         };
         Self { final_answer: true, blocked: Some(Box::new(blocked)), ..Self::new(status, "content_filter", message) }
     }
@@ -211,7 +222,7 @@ impl Problem {
     }
 
     fn openai_error(&self) -> OpenaiError<'_> {
-        let param = self.blocked.as_ref().map(|_| "messages");
+        let param = self.blocked.as_ref().filter(|blocked| !blocked.is_of_answer()).map(|_| "messages");
         OpenaiError { kind: self.kind(), code: self.code, param, message: &self.message }
     }
 

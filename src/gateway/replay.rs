@@ -10,9 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::custom::CustomMessageWrite;
@@ -20,6 +20,9 @@ use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
+use pingora::{ErrorType, OrErr as _, Result};
+
+use super::screen::{Resolved, Settled};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 type Slot = Arc<Mutex<Option<Box<ServerSession>>>>;
@@ -28,11 +31,84 @@ type Slot = Arc<Mutex<Option<Box<ServerSession>>>>;
 #[derive(Default)]
 pub(super) struct Home(Option<Slot>);
 
+/// How an answer that is looked at gets past the head: filters of bodies set it, the stand-in obeys.
+#[derive(Default)]
+pub(super) struct Valve(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The head waits for the verdict.
+    held: bool,
+    head: Option<NewHead>,
+    /// Goes out before what comes next.
+    added: Option<Bytes>,
+    /// The answer ends with what is there: the upstream is let go.
+    cut: bool,
+    /// A look that takes too long for this thread, and what it came to.
+    job: Option<Job>,
+    settled: Option<Settled>,
+}
+
+/// A look at an answer, to be taken elsewhere.
+pub(super) type Job = Box<dyn FnOnce() -> Resolved + Send>;
+
+/// What a verdict makes of a head.
+pub(super) enum NewHead {
+    Changed { length: usize, action: HeaderValue, rewritten: bool },
+    Instead(Box<ResponseHeader>),
+}
+
+impl Valve {
+    pub(super) fn hold(&self) {
+        self.0.lock().held = true;
+    }
+
+    pub(super) fn open(&self, head: Option<NewHead>) {
+        let mut state = self.0.lock();
+        state.held = false;
+        state.head = head;
+    }
+
+    pub(super) fn add(&self, bytes: Bytes) {
+        self.0.lock().added = Some(bytes);
+    }
+
+    pub(super) fn cut(&self) {
+        self.0.lock().cut = true;
+    }
+
+    /// The head stays held until `job` is done.
+    pub(super) fn defer(&self, job: Job) {
+        self.0.lock().job = Some(job);
+    }
+
+    /// What a deferred look came to.
+    pub(super) fn settled(&self) -> Option<Settled> {
+        self.0.lock().settled.take()
+    }
+
+    fn job(&self) -> Option<Job> {
+        self.0.lock().job.take()
+    }
+
+    fn resolve(&self, resolved: Resolved) {
+        let mut state = self.0.lock();
+        state.held = false;
+        state.head = resolved.head;
+        state.added = Some(resolved.body);
+        state.cut |= resolved.cut;
+        state.settled = Some(resolved.settled);
+    }
+}
+
 struct Replay {
     /// Taken only by `drop`.
     real: Option<Box<ServerSession>>,
     body: Bytes,
     home: Slot,
+    valve: Option<Arc<Valve>>,
+    /// A head that is held.
+    head: Option<Box<ResponseHeader>>,
 }
 
 impl Drop for Replay {
@@ -42,12 +118,12 @@ impl Drop for Replay {
 }
 
 /// From here on the upstream gets `body`, on every attempt.
-pub(super) fn install(session: &mut Session, home: &mut Home, body: Bytes) {
+pub(super) fn install(session: &mut Session, home: &mut Home, body: Bytes, valve: Option<Arc<Valve>>) {
     let slot = Slot::default();
     let nobody = Box::new(ServerSession::new_custom(Box::new(())));
     let real = std::mem::replace(&mut session.downstream_session, nobody);
     *session.downstream_session =
-        ServerSession::new_custom(Box::new(Replay { real: Some(real), body, home: slot.clone() }));
+        ServerSession::new_custom(Box::new(Replay { real: Some(real), body, home: slot.clone(), valve, head: None }));
     home.0 = Some(slot);
 }
 
@@ -76,6 +152,73 @@ impl Replay {
             None => unreachable!("only `drop` takes it"),
         }
     }
+
+    /// What of `tasks` goes out now.
+    fn through(&mut self, valve: &Valve, tasks: Vec<HttpTask>) -> Result<Vec<HttpTask>> {
+        let mut state = valve.0.lock();
+        let mut out = Vec::with_capacity(tasks.len() + 2);
+        for task in tasks {
+            match task {
+                HttpTask::Header(head, end) if head.status.is_informational() => out.push(HttpTask::Header(head, end)),
+                HttpTask::Header(head, end) => {
+                    let replaced = matches!(state.head, Some(NewHead::Instead(_)));
+                    if end && !replaced {
+                        // Without a body there is nothing to wait for.
+                        out.push(HttpTask::Header(head, end));
+                    } else {
+                        self.head = Some(head);
+                    }
+                }
+                HttpTask::Failed(error) => out.push(HttpTask::Failed(error)),
+                // Empty, as the filter keeps it all; the end opens the valve.
+                _ if state.held => {}
+                other => {
+                    release(&mut self.head, &mut state, &mut out)?;
+                    out.push(other);
+                }
+            }
+        }
+        if !state.held {
+            release(&mut self.head, &mut state, &mut out)?;
+        }
+        if state.cut {
+            out.retain(|task| match task {
+                HttpTask::Header(..) => true,
+                HttpTask::Body(Some(bytes), _) => !bytes.is_empty(),
+                _ => false,
+            });
+            match out.last_mut() {
+                Some(HttpTask::Body(_, end)) => *end = true,
+                _ => out.push(HttpTask::Body(None, true)),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The held head, as the verdict wants it, and what was added.
+fn release(head: &mut Option<Box<ResponseHeader>>, state: &mut State, out: &mut Vec<HttpTask>) -> Result<()> {
+    if let Some(mut head) = head.take() {
+        match state.head.take() {
+            None => {}
+            Some(NewHead::Instead(instead)) => head = instead,
+            Some(NewHead::Changed { length, action, rewritten }) => {
+                head.remove_header(&TRANSFER_ENCODING);
+                head.insert_header(CONTENT_LENGTH, length)?;
+                head.insert_header("x-sentinel-action", action)?;
+                if rewritten {
+                    for name in ["content-md5", "content-digest", "repr-digest", "digest", "etag"] {
+                        head.remove_header(name);
+                    }
+                }
+            }
+        }
+        out.push(HttpTask::Header(head, false));
+    }
+    if let Some(bytes) = state.added.take() {
+        out.push(HttpTask::Body(Some(bytes), false));
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -138,6 +281,16 @@ impl CustomSession for Replay {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let Some(valve) = self.valve.clone() else { return self.real_mut().response_duplex_vec(tasks).await };
+        let mut tasks = self.through(&valve, tasks)?;
+        if let Some(job) = valve.job() {
+            let done = tokio::task::spawn_blocking(job).await;
+            valve.resolve(done.or_err(ErrorType::InternalError, "looking at an answer")?);
+            tasks.extend(self.through(&valve, vec![HttpTask::Body(None, true)])?);
+        }
+        if tasks.is_empty() {
+            return Ok(false);
+        }
         self.real_mut().response_duplex_vec(tasks).await
     }
 

@@ -183,8 +183,9 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
         Err(_) => return Err(Closed),
     };
     let request = Recorded { method: head.method, target: head.uri, headers: head.headers, body };
-    let json = serde_json::from_slice(&request.decoded_body()).unwrap_or_default();
+    let mut json = serde_json::from_slice(&request.decoded_body()).unwrap_or_default();
     let mode = Mode::of(&request.headers, &json).unwrap_or_else(|| shared.mode.lock().clone());
+    mode.ask(&mut json);
     let answer = answer(&request, &json);
     if shared.recording.load(Ordering::Acquire) {
         shared.records.lock().push(request);

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use serde_json::json;
+
 use super::answer::{Answer, Response, response, stream_body};
 use super::openai;
 
@@ -31,6 +33,10 @@ pub enum Mode {
     Status(StatusCode),
     /// `gzip`: the answer is compressed.
     Gzip,
+    /// `say:TEXT`: as if the user had said that, which the mock repeats.
+    Say(String),
+    /// `type:audio/mpeg`: with another content type.
+    Type(HeaderValue),
     /// `stream:1000000`: at least so many bytes of server-sent events, made as they are read.
     Stream(u64),
 }
@@ -56,6 +62,8 @@ impl FromStr for Mode {
             }
             "gzip" => Self::Gzip,
             "stream" => Self::Stream(number()?),
+            "type" => Self::Type(argument.and_then(|kind| kind.parse().ok()).ok_or_else(unknown)?),
+            "say" => Self::Say(argument.ok_or_else(unknown)?.to_owned()),
             _ => return Err(unknown()),
         })
     }
@@ -71,15 +79,35 @@ impl Mode {
         Some(asked.parse().unwrap_or(Self::Status(StatusCode::BAD_REQUEST)))
     }
 
+    /// Changes what was asked.
+    pub(super) fn ask(&self, body: &mut serde_json::Value) {
+        let (Self::Say(text), Some(fields)) = (self, body.as_object_mut()) else { return };
+        for (name, said) in [
+            ("messages", json!([{"role": "user", "content": text}])),
+            ("input", json!(text)),
+            ("prompt", json!(text)),
+            ("contents", json!([{"role": "user", "parts": [{"text": text}]}])),
+        ] {
+            if fields.contains_key(name) {
+                fields.insert(name.to_owned(), said);
+            }
+        }
+    }
+
     /// None: the connection is to be closed without an answer.
     pub(super) async fn apply(self, answer: Answer) -> Option<Response> {
         match self {
-            Self::Well => {}
+            Self::Well | Self::Say(_) => {}
             Self::Close => return None,
             Self::Cut => return Some(half(answer, End::Error)),
             Self::Hang => std::future::pending().await,
             Self::HangMidway => return Some(half(answer, End::Silence)),
             Self::Delay(time) => tokio::time::sleep(time).await,
+            Self::Type(kind) => {
+                let mut answer = answer;
+                answer.headers.insert(header::CONTENT_TYPE, kind);
+                return Some(answer.into_response());
+            }
             Self::Status(status) => return Some(refused(status)),
             Self::Gzip => return Some(gzipped(answer)),
             Self::Stream(bytes) => return Some(long_stream(bytes)),

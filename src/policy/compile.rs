@@ -7,10 +7,12 @@ use super::nearest::hint;
 use super::presets;
 use super::read::{below, fault};
 use super::{CompileError, PolicyLabel};
-use crate::detect::Engine;
+use crate::detect::{Engine, Waiting};
 use crate::domain::{Action, Category, Role, Rule};
 use crate::protocol::BinaryRule;
 
+/// Types of things that begin like an ordinary word.
+const BEGIN_AS_WORDS: [&str; 2] = ["EMAIL_ADDRESS", "DATE_OF_BIRTH"];
 const MAX_DESCRIPTION: usize = 1000;
 const MAX_BLOCK_MESSAGE: usize = 500;
 /// A table for every role, in this order.
@@ -69,6 +71,7 @@ impl Compiler {
             let role = serde_json::to_value(role).ok().and_then(|name| name.as_str().map(str::to_owned));
             self.check_rules(rules, &below("/roles", &role.unwrap_or_default()), faults);
         }
+        self.check_rules(&document.answers, "/answers", faults);
         if let Some(escalate) = &document.escalate {
             if escalate.min_risk_score.is_some_and(|score| !(1..=100).contains(&score)) {
                 faults.push(fault("/escalate/min_risk_score", "a risk score is 1 to 100"));
@@ -119,6 +122,18 @@ impl Compiler {
         let escalate = last(layers, |layer| layer.escalate.clone()).unwrap_or_default();
         self.mark(&mut base, &escalate);
 
+        let mut answers = base.clone();
+        for layer in layers {
+            self.paint(&mut answers, &layer.answers);
+        }
+        let acts = |name: &str, least: Action| {
+            let slots = self.known.named.get(name).into_iter().flat_map(|named| &named.slots);
+            slots.filter_map(|slot| answers.get(*slot)).any(|setting| setting.action >= least)
+        };
+        let waiting = Waiting { words: BEGIN_AS_WORDS.iter().any(|name| acts(name, Action::Redact)) };
+        let mut attacks = Category::ALL.iter().filter(|category| category.is_attack());
+        let attacks_in_answers = attacks.any(|category| acts(category.as_str(), Action::Flag));
+
         let mut tables = vec![base.into_boxed_slice()];
         let table_of_role = ROLES.map(|role| self.table_of(role, layers, &mut tables));
         CompiledPolicy {
@@ -127,6 +142,9 @@ impl Compiler {
             known: Arc::clone(&self.known),
             tables: tables.into_boxed_slice(),
             table_of_role,
+            answers: answers.iter().any(|setting| setting.action != Action::Allow).then(|| answers.into_boxed_slice()),
+            waiting,
+            attacks_in_answers,
             escalate_at: escalate.min_risk_score,
             binary: match last(layers, |layer| layer.binary) {
                 Some(BinaryContent::Pass) => BinaryRule::Pass,

@@ -28,6 +28,7 @@ fn every_preset_compiles_and_is_the_same_with_and_without_its_own_name_below_it(
         let on_itself = PolicyDocument { extends: Some(name), ..document };
         for other in [compiler.preset(name), compiler.compile(&on_itself, label()).unwrap()] {
             assert_eq!(policy.tables, other.tables, "{name:?}");
+            assert_eq!(policy.answers, other.answers, "{name:?}");
             assert_eq!(policy.table_of_role, other.table_of_role, "{name:?}");
             assert_eq!(policy.binary(), other.binary(), "{name:?}");
         }
@@ -44,6 +45,8 @@ fn all_faults_come_at_once_and_say_what_was_probably_meant() {
           pii: {}
         roles:
           user: { credit_card: { action: flag, threshold: -1 } }
+        answers:
+          pii: { threshold: 2 }
         escalate: { min_risk_score: 101, rules: [jailbreak, secrets.github_tokn] }
         block_message: \"  \"
     ";
@@ -53,6 +56,7 @@ fn all_faults_come_at_once_and_say_what_was_probably_meant() {
         ("/rules/promt_injection", "`promt_injection` is no category, type or rule (did you mean `prompt_injection`?)"),
         ("/roles/user/credit_card", "`credit_card` is no category, type or rule (did you mean `CREDIT_CARD`?)"),
         ("/roles/user/credit_card/threshold", "-1 is not from 0 to 1"),
+        ("/answers/pii/threshold", "2 is not from 0 to 1"),
         ("/escalate/min_risk_score", "a risk score is 1 to 100"),
         (
             "/escalate/rules/1",

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::PolicyLabel;
 use super::compile::{KnownRules, ROLES};
+use crate::detect::Waiting;
 use crate::domain::{Action, Category, Finding, Judged, Role, Severity, Verdict};
 use crate::protocol::BinaryRule;
 
@@ -18,6 +19,10 @@ pub struct CompiledPolicy {
     pub(super) tables: Box<[Box<[Setting]>]>,
     /// Index of the table that holds for each of `ROLES`.
     pub(super) table_of_role: [u8; ROLES.len()],
+    /// By the slot of a rule; None when nothing is done about anything in answers.
+    pub(super) answers: Option<Box<[Setting]>>,
+    pub(super) waiting: Waiting,
+    pub(super) attacks_in_answers: bool,
     pub(super) escalate_at: Option<u8>,
     pub(super) binary: BinaryRule,
     pub(super) fails_open: bool,
@@ -34,6 +39,9 @@ pub(super) struct Setting {
 }
 
 impl Setting {
+    /// Of a policy that does not look.
+    const ALLOWED: Self = Self { threshold: 0, action: Action::Allow, escalate: false };
+
     fn is_reached(self, confidence: f32) -> bool {
         confidence >= f32::from(self.threshold) / 1000.0
     }
@@ -78,6 +86,35 @@ impl CompiledPolicy {
     /// not let pass; at most 100. So it grades what the action only cuts in two.
     #[must_use]
     pub fn decide(&self, findings: Vec<Finding>, role_of: impl Fn(usize) -> Role) -> Verdict {
+        self.judge(findings, |finding| self.setting(finding, role_of(finding.segment)))
+    }
+
+    /// Whether the policy wants to know what is in answers.
+    #[must_use]
+    pub const fn looks_at_answers(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    /// Whether anything is done about attacks in answers, which are judged by the sentence.
+    #[must_use]
+    pub const fn acts_on_attacks_in_answers(&self) -> bool {
+        self.attacks_in_answers
+    }
+
+    /// What has to be waited for in an answer that arrives piece by piece.
+    #[must_use]
+    pub const fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
+    /// Judges findings in an answer, as [`decide`](Self::decide) does those in a request.
+    #[must_use]
+    pub fn decide_answer(&self, findings: Vec<Finding>) -> Verdict {
+        let table = self.answers.as_deref().unwrap_or_default();
+        self.judge(findings, |finding| table.get(self.known.slot(&finding.rule)).copied().unwrap_or(Setting::ALLOWED))
+    }
+
+    fn judge(&self, findings: Vec<Finding>, setting_of: impl Fn(&Finding) -> Setting) -> Verdict {
         if findings.is_empty() {
             return Verdict::clean();
         }
@@ -85,7 +122,7 @@ impl CompiledPolicy {
         let mut risk = 0f32;
         for finding in findings {
             let category = finding.rule.category;
-            let setting = self.setting(&finding, role_of(finding.segment));
+            let setting = setting_of(&finding);
             let reached = setting.is_reached(finding.confidence);
             let action = if reached { setting.action } else { Action::Allow };
             if setting.action != Action::Allow {

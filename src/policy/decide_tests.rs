@@ -75,6 +75,37 @@ fn strict_blocks_personal_data_and_monitor_blocks_nothing() {
 }
 
 #[test]
+fn answers_have_settings_of_their_own_and_hold_no_attacks() {
+    let compiler = Compiler::new(&rules());
+    let judge = |preset: Preset, rule: &str| compiler.preset(preset).decide_answer(vec![found(rule, 0.9)]).action;
+    for (rule, balanced, strict, monitor) in [
+        ("secrets.private_key", Action::Redact, Action::Block, Action::Flag),
+        ("pii.credit_card", Action::Redact, Action::Block, Action::Flag),
+        ("pii.email_address", Action::Flag, Action::Block, Action::Flag),
+        ("injection.dan", Action::Allow, Action::Allow, Action::Allow),
+    ] {
+        let actions = Preset::ALL.map(|preset| judge(preset, rule));
+        assert_eq!(actions, [balanced, strict, monitor], "{rule}");
+    }
+    assert!(!compiler.preset(Preset::Balanced).waiting().words, "an e-mail address is flagged, not waited for");
+    assert!(compiler.preset(Preset::Strict).waiting().words);
+
+    let own = |text: &str| compiler.compile(&parse(text).unwrap(), PolicyLabel::of_preset(Preset::Balanced)).unwrap();
+    let policy = own("rules: { pii: { action: block } }");
+    assert_eq!(
+        policy.decide_answer(vec![found("pii.us_ssn", 0.9)]).action,
+        Action::Block,
+        "`rules` hold for answers too"
+    );
+    let policy = own("rules: { pii: { action: block } }\nanswers: { US_SSN: { action: flag } }");
+    assert_eq!(policy.decide_answer(vec![found("pii.us_ssn", 0.9)]).action, Action::Flag);
+    assert!(policy.looks_at_answers());
+    let policy = own("answers: { pii: { action: allow }, secrets: { action: allow } }");
+    assert!(!policy.looks_at_answers());
+    assert_eq!(policy.decide_answer(vec![found("pii.us_ssn", 0.9)]).action, Action::Allow);
+}
+
+#[test]
 fn the_strongest_action_is_the_verdicts_and_its_categories_are_sorted_and_unique() {
     let found = [("secrets.private_key", 0.9), ("pii.email_address", 0.9), ("pii.us_ssn", 0.9), ("injection.dan", 0.2)];
     let verdict = judge(Preset::Balanced, Role::User, &found);

@@ -7,7 +7,7 @@ use crate::domain::{Action, Role};
 /// A policy as it is written, in YAML or JSON. It says only what differs from the preset that it extends.
 ///
 /// Settings are painted over each other, field by field, in this order: the preset's `rules`, the document's `rules`, the
-/// preset's `roles`, the document's `roles`. Within one of these the more specific name wins: category, then type, then
+/// preset's `roles`, the document's `roles`; for answers, `answers` in place of `roles`. Within one of these the more specific name wins: category, then type, then
 /// rule. So `pii: {action: block}` blocks all personal data, whatever the preset says about single types, and a
 /// `threshold` alone leaves every action as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -28,6 +28,10 @@ pub struct PolicyDocument {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, BTreeMap<String, RuleSetting>>)]
     pub roles: BTreeMap<Role, BTreeMap<String, RuleSetting>>,
+    /// The same for what the model answers, painted last: preset's, then document's. What nobody says here is as `rules` has
+    /// it. A policy that allows everything here does not look at answers at all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, RuleSetting>,
     /// Which requests are marked for human review, whatever is done with them. Replaces the preset's as a whole: `{}`
     /// marks none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -66,6 +66,7 @@ fn document(value: &Value, faults: &mut Vec<CompileError>) -> PolicyDocument {
         extends: fields.take("extends"),
         rules: fields.take_with("rules", rules).unwrap_or_default(),
         roles: fields.take_with("roles", roles).unwrap_or_default(),
+        answers: fields.take_with("answers", rules).unwrap_or_default(),
         escalate: fields.take_with("escalate", escalation),
         binary: fields.take("binary"),
         fail: fields.take("fail"),

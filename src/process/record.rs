@@ -89,6 +89,7 @@ pub(super) fn completed(
         input_tokens: None,
         output_tokens: None,
         error_code: None,
+        answer: None,
     }
 }
 

@@ -34,6 +34,16 @@ pub(super) fn kind(content_type: Option<&str>, body: &[u8]) -> Result<ContentKin
     })
 }
 
+/// Whether a type alone says that there is no text in a body, whatever it begins with.
+#[must_use]
+pub fn is_binary(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["audio/", "video/", "image/", "font/"].iter().any(|start| starts_with(essence, start))
+        || ["application/vnd.amazon.eventstream", "application/pdf", "application/zip", "application/gzip"]
+            .iter()
+            .any(|known| essence.eq_ignore_ascii_case(known))
+}
+
 /// None when the type is missing.
 fn declared(essence: &str) -> Option<ContentKind> {
     let is = |known: &[&str]| known.iter().any(|known| essence.eq_ignore_ascii_case(known));

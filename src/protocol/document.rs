@@ -50,6 +50,16 @@ impl<'a> Segment<'a> {
         Self { pending, ..self }
     }
 
+    pub(super) const fn path(&self) -> Path {
+        Path { node: self.node, step: self.step }
+    }
+
+    /// The same place without the text, to come back to later.
+    #[must_use]
+    pub fn placed(&self) -> Placed {
+        Placed { range: self.raw(), kind: self.kind, escaped: self.escaped }
+    }
+
     /// The text as the model will read it, JSON escapes undone; borrowed when there were none.
     #[must_use]
     pub fn text(&self) -> Cow<'a, str> {
@@ -102,6 +112,29 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// Where a segment stands in its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    range: Range<usize>,
+    pub kind: Source,
+    escaped: bool,
+}
+
+impl Placed {
+    /// Without the quotes.
+    #[must_use]
+    pub const fn range(&self) -> &Range<usize> {
+        &self.range
+    }
+
+    /// [`Segment::raw_spans`] of the segment that this was, in the same `body`.
+    pub fn raw_spans(&self, body: &[u8], spans: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+        let source = body.get(self.range.clone()).and_then(|source| std::str::from_utf8(source).ok());
+        let segment = Segment::new(source.unwrap_or_default(), self.range.start, self.kind, Role::Other, Path::WHOLE);
+        segment.escaped(self.escaped).raw_spans(spans).collect()
+    }
+}
+
 /// A step from a container to something in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -135,6 +168,17 @@ pub struct Document<'a> {
     pub user_id: Option<String>,
     pub coverage: Coverage,
     pub(super) nodes: Vec<Path>,
+    /// Only of answers.
+    pub(super) ordinals: Vec<Ordinal>,
+}
+
+/// `"index": 2` and the like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ordinal {
+    /// Of the object that it stands in, as the `node` of what stands beside it.
+    pub node: u32,
+    pub word: Word,
+    pub value: u32,
 }
 
 impl Document<'_> {

@@ -4,6 +4,7 @@
 //! trailing bytes are refused. The walker (`json/`) knows the grammar, a dialect (`openai.rs`, `anthropic.rs`, …) only
 //! who speaks where; every string is walked whether a dialect knows its place or not.
 
+mod answer;
 mod anthropic;
 mod bedrock;
 mod content_type;
@@ -15,18 +16,21 @@ mod json;
 mod ollama;
 mod openai;
 mod place;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
+pub use content_type::is_binary;
 pub use decode::decode;
-pub use document::{Document, Segment, Source};
+pub use document::{Document, Placed, Segment, Source};
 
 use crate::domain::{Dialect, Role, SkipReason, Skipped};
 
 use content_type::ContentKind;
 use document::Path;
 use json::Bounds;
+use place::Shape;
 
 /// A body that cannot be looked at, and therefore is not forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,12 +78,39 @@ pub fn read<'a>(
     limits: &ReadLimits,
     binary: BinaryRule,
 ) -> Result<Document<'a>, Unreadable> {
+    read_shape(Shape::of_requests(dialect), content_type, body, limits, binary)
+}
+
+/// Reads an answer, of any dialect: every string is the model's words.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_answer<'a>(
+    content_type: Option<&str>,
+    body: &'a [u8],
+    limits: &ReadLimits,
+    binary: BinaryRule,
+) -> Result<Document<'a>, Unreadable> {
+    let mut document = read_shape(&answer::SHAPE, content_type, body, limits, binary)?;
+    for segment in &mut document.segments {
+        segment.role = Role::Assistant;
+    }
+    Ok(document)
+}
+
+fn read_shape<'a>(
+    shape: &'static Shape,
+    content_type: Option<&str>,
+    body: &'a [u8],
+    limits: &ReadLimits,
+    binary: BinaryRule,
+) -> Result<Document<'a>, Unreadable> {
     let kind = content_type::kind(content_type, body)?;
     let bounds = Bounds { max_depth: limits.max_depth, tokens: binary };
     let mut document = match kind {
-        ContentKind::Json => json::walk(body, dialect, bounds)?,
-        ContentKind::JsonLines => json::walk_lines(body, dialect, bounds)?,
-        ContentKind::MaybeJson => match json::walk(body, dialect, bounds) {
+        ContentKind::Json => json::walk(body, shape, bounds)?,
+        ContentKind::JsonLines => json::walk_lines(body, shape, bounds)?,
+        ContentKind::MaybeJson => match json::walk(body, shape, bounds) {
             Ok(document) => document,
             Err(_) => text(body, binary)?,
         },

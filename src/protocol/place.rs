@@ -37,6 +37,10 @@ pub(super) enum Slot {
     User,
     /// An object that may name the end user.
     Metadata,
+    /// Of an answer: which of several texts this is a part of.
+    Ordinal,
+    /// Of an answer: numbers that are weights or coordinates, however long.
+    Numbers,
 }
 
 /// Who speaks.
@@ -85,7 +89,7 @@ impl Place {
             Slot::Blocks => Self { slot: Slot::Block, voice: self.voice },
             // Also of a `Responses` input: strings are texts, objects are messages, numbers are tokens.
             Slot::Prompt => self,
-            Slot::Choice => self,
+            Slot::Choice | Slot::Numbers => self,
             _ => Self { slot: Slot::Text, voice: self.voice },
         }
     }
@@ -105,7 +109,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) const fn of(dialect: Option<Dialect>) -> &'static Self {
+    pub(super) const fn of_requests(dialect: Option<Dialect>) -> &'static Self {
         match dialect {
             Some(Dialect::Openai) => &openai::SHAPE,
             Some(Dialect::Anthropic) => &anthropic::SHAPE,

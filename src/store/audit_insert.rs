@@ -18,7 +18,7 @@ use crate::domain::{AuditId, Direction, Outcome, Source};
 /// Rows a statement. Few shapes, so that each is prepared once a connection; the greatest stays below the engines' bounds
 /// on arguments (32,766 on SQLite, 65,535 on PostgreSQL).
 const SHAPES: [usize; 4] = [512, 64, 8, 1];
-const COLUMNS: usize = 39;
+const COLUMNS: usize = 40;
 /// Only a completion that is missing is filled in.
 const FILL: &str = "
 ON CONFLICT (id) DO UPDATE SET
@@ -32,7 +32,8 @@ ON CONFLICT (id) DO UPDATE SET
     response_bytes = excluded.response_bytes,
     input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens,
-    completion_error_code = excluded.completion_error_code
+    completion_error_code = excluded.completion_error_code,
+    answer = excluded.answer
 WHERE audit_logs.completed_at IS NULL AND excluded.completed_at IS NOT NULL";
 
 /// The texts of [`SHAPES`]. PostgreSQL's arguments have numbers; SQLite's have none, because it looks up each numbered one in
@@ -128,6 +129,7 @@ fn bind(statement: &mut Statement<'_>, row: &AuditRow) {
         .add(done.and_then(|done| done.input_tokens).map(stored))
         .add(done.and_then(|done| done.output_tokens).map(stored))
         .add(done.and_then(|done| done.error_code.as_deref()))
+        .add(done.and_then(|done| done.answer.as_deref()).map(Json))
         .add(row.seq);
 }
 

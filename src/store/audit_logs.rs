@@ -6,8 +6,8 @@ use super::statement::{TenantSql, tenant_sql};
 use super::values::{Count, OptionalCount, corrupt, parsed};
 use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
 use crate::domain::{
-    Action, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, OrgId, PolicyId, Timestamp,
-    WorkspaceId,
+    Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, OrgId, PolicyId,
+    Timestamp, WorkspaceId,
 };
 
 /// One line of the audit trail as the API shows it.
@@ -67,7 +67,7 @@ macro_rules! columns {
          client_ip, policy_id, policy_name, policy_version, action, direction, risk_score, pii_detected, \
          injection_detected, escalated, categories, findings, coverage, error_code, completed_at, outcome, status, \
          upstream_status, duration_us, overhead_us, ttfb_us, response_bytes, input_tokens, output_tokens, \
-         completion_error_code, seq"
+         completion_error_code, answer, seq"
     };
 }
 pub(super) use columns as audit_columns;
@@ -264,6 +264,7 @@ pub(super) struct Stored {
     #[sqlx(try_from = "OptionalCount")]
     output_tokens: Option<u64>,
     completion_error_code: Option<String>,
+    answer: Option<Json<Box<AnswerRecord>>>,
     seq: Option<i64>,
 }
 
@@ -284,6 +285,7 @@ impl Stored {
                 input_tokens: self.input_tokens,
                 output_tokens: self.output_tokens,
                 error_code: self.completion_error_code,
+                answer: self.answer.map(|answer| answer.0),
             }),
             _ => return Err(corrupt(TABLE, "completed_at", "set without an outcome and a status")),
         };

@@ -67,6 +67,7 @@ const MIGRATIONS: &[Migration] = migrations![
     11 "0011_workspace_members",
     12 "0012_event_tickets",
     13 "0013_organizations",
+    14 "0014_answers",
 ];
 
 impl Migration {

@@ -10,6 +10,8 @@ use crate::domain::{AuditFinding, Detector, Direction};
 /// 50 µs to 250 ms: what an inspection may take.
 const SCAN_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+/// 1 ms to 10 s: what a model takes for a few words.
+const HOLD_BUCKETS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// 5 ms to 5 min: what a model may take.
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
@@ -22,6 +24,10 @@ pub struct Metrics {
     pub detections: IntCounterVec,
     /// `direction, stage{read,detect,decide,enforce,total}`
     pub scan_duration: HistogramVec,
+    /// How long pieces of streamed answers waited for what follows them.
+    pub answer_hold: Histogram,
+    /// `action{allow,flag,redact,block,unreadable,unseen}`
+    pub answers: IntCounterVec,
     /// Time not spent upstream, or waiting for the client's body.
     pub gateway_overhead: Histogram,
     /// `provider`
@@ -87,6 +93,18 @@ impl Metrics {
             scan_duration: register!(HistogramVec::new(
                 buckets("sentinel_scan_duration_seconds", "Time to read, scan and judge a message.", SCAN_BUCKETS),
                 &["direction", "stage"],
+            )),
+            answer_hold: register!(Histogram::with_opts(buckets(
+                "sentinel_answer_hold_seconds",
+                "Time that events of streamed answers were held back for what follows them.",
+                HOLD_BUCKETS,
+            ))),
+            answers: register!(IntCounterVec::new(
+                Opts::new(
+                    "sentinel_answers_total",
+                    "Answers that the policy wants looked at, and what became of them."
+                ),
+                &["action"],
             )),
             gateway_overhead: register!(Histogram::with_opts(buckets(
                 "sentinel_gateway_overhead_seconds",

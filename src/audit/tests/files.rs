@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::record::{Entry, MAX_PAYLOAD, decode, encode};
 use super::super::segment::{self, Piece, SegmentReader};
 use super::*;
-use crate::domain::{AuditFinding, Category, Detector, Role, Severity};
+use crate::domain::{AnswerRecord, AuditFinding, Category, Detector, Role, Severity};
 
 fn entries() -> Vec<Entry> {
     vec![
@@ -121,6 +121,20 @@ fn an_event_that_is_too_large_loses_findings_and_not_its_row() {
     assert_eq!(read.user_id.unwrap(), "é".repeat(512));
 }
 
+/// Kinds 5 and 6, as nodes wrote them before answers were looked at.
+#[test]
+fn completions_of_an_older_journal_are_still_read() {
+    let done = completion(7);
+    // Postcard keeps positions only, so a list of the fields is the record.
+    let first = (done.id, done.completed_at, done.outcome, done.status, done.upstream_status, done.duration_us);
+    let second = (done.overhead_us, done.ttfb_us, done.response_bytes, done.input_tokens, done.output_tokens);
+    let old = postcard::to_stdvec(&(first, second, &done.error_code)).unwrap();
+    assert_eq!(decode(&[&[5], &*old].concat()).unwrap(), Entry::Completion(done.clone()));
+    let begun = event(7);
+    let both = [&[6], &*postcard::to_stdvec(&begun).unwrap(), &*old].concat();
+    assert_eq!(decode(&both).unwrap(), Entry::Both(Box::new(begun), done));
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_is_what_is_decoded(
@@ -137,7 +151,17 @@ proptest! {
             [0, 1, 2].map(|n: usize| shared[n].as_deref().map(Into::into));
         event.findings.push(finding(path, confidence));
         let event = Box::new(event);
-        let mut entry = if both { Entry::Both(event, completion(1)) } else { Entry::Begin(event) };
+        let mut done = completion(1);
+        done.answer = Some(Box::new(AnswerRecord {
+            action: Action::Redact,
+            risk_score: 3,
+            pii_detected: true,
+            escalated: false,
+            categories: vec![Category::Pii],
+            findings: event.findings.clone(),
+            coverage: event.coverage.clone(),
+        }));
+        let mut entry = if both { Entry::Both(event, done) } else { Entry::Begin(event) };
         let mut bytes = Vec::new();
         encode(&mut entry, &mut bytes).unwrap();
         prop_assert!(super::super::record::intact(&bytes));

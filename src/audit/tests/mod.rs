@@ -76,6 +76,7 @@ pub(super) fn completion(n: u64) -> Completion {
         input_tokens: None,
         output_tokens: None,
         error_code: None,
+        answer: None,
     }
 }
 

@@ -11,10 +11,12 @@ mod phone;
 use std::sync::Arc;
 
 use super::Sink;
+pub(super) use super::checks::nino_prefix as is_nino_prefix;
 use super::pack::{Recognizer, RuleSpec};
 use super::words::KeySet;
 use crate::domain::Rule;
 use context::Context;
+pub(super) use numbers::may_go_on_as_iban;
 
 /// A recogniser's rule with its two confidences.
 pub(super) struct Known {

@@ -307,6 +307,26 @@ fn iban(text: &[u8], start: usize) -> Option<usize> {
     (!is_word(at(text, i)) && checks::iban_mod97(&compact[..len])).then_some(i)
 }
 
+/// Whether the text ends inside of what may be an IBAN that starts at `start`.
+pub(in crate::detect) fn may_go_on_as_iban(text: &[u8], start: usize) -> bool {
+    let head = &text[start..(start + 2).min(text.len())];
+    let &[a, b] = head else { return false };
+    let Some(len) = checks::iban_len([a, b]) else { return false };
+    let mut n = 0usize;
+    for (i, byte) in text[start..].iter().enumerate() {
+        match byte {
+            _ if n == len => return false,
+            b'0'..=b'9' => n += 1,
+            // Two letters, then two check digits.
+            _ if (2..4).contains(&i) => return false,
+            b'A'..=b'Z' | b'a'..=b'z' => n += 1,
+            b' ' | b'-' if n > 0 && n.is_multiple_of(4) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Six digits, with spaces in pairs or not, and one of A to D.
 fn nino(text: &[u8], digits: usize) -> Option<usize> {
     let mut i = digits;

@@ -80,6 +80,15 @@ impl Assignments {
         &self.keys
     }
 
+    /// Whether a keyword stands in `text`.
+    pub(super) fn is_named(&self, text: &[u8]) -> bool {
+        (0..text.len()).any(|at| {
+            // The first letters of all of them.
+            matches!(text[at] | 0x20, b'a' | b'c' | b'e' | b'i' | b'p' | b's' | b't')
+                && KEYWORDS.iter().any(|(word, _)| stands(text, at, word).is_some())
+        })
+    }
+
     pub(super) fn word(&self, text: &[u8], at: usize, key: u32, done: &mut usize, sink: &mut Sink<'_>) {
         if at < *done {
             return;

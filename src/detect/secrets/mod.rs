@@ -73,6 +73,11 @@ impl Secrets {
         }
     }
 
+    /// Whether a word in `text` says that a secret follows.
+    pub(super) fn names_one(&self, text: &[u8]) -> bool {
+        self.assignments.as_ref().is_some_and(|assignments| assignments.is_named(text))
+    }
+
     /// Reads the address whose `:` is at `at`.
     pub(super) fn colon(&self, text: &[u8], at: usize, sink: &mut Sink<'_>) {
         if let Some(known) = &self.url

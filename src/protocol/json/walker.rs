@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-use crate::domain::{Dialect, Role, SkipReason, Skipped};
-use crate::protocol::document::{Document, Path, Segment, Source, Step, render};
+use crate::domain::{Role, SkipReason, Skipped};
+use crate::protocol::document::{Document, Ordinal, Path, Segment, Source, Step, render};
 use crate::protocol::place::{Place, Shape, Slot, Voice, role_implied, role_named};
 use crate::protocol::vocabulary::Word;
 use crate::protocol::{BinaryRule, Unreadable};
@@ -39,15 +39,15 @@ pub(in crate::protocol) struct Bounds {
 ///
 /// # Errors
 /// [`Unreadable`].
-pub(in crate::protocol) fn walk(
-    body: &[u8],
-    dialect: Option<Dialect>,
+pub(in crate::protocol) fn walk<'a>(
+    body: &'a [u8],
+    shape: &'static Shape,
     bounds: Bounds,
-) -> Result<Document<'_>, Unreadable> {
+) -> Result<Document<'a>, Unreadable> {
     if body.is_empty() {
         return Ok(Document::default());
     }
-    let mut walker = Walker::new(checked_text(body)?, dialect, bounds);
+    let mut walker = Walker::new(checked_text(body)?, shape, bounds);
     match walker.document(Place::ROOT, 0) {
         Ok(()) => Ok(walker.finish()),
         Err(fault) => Err(walker.unreadable(fault)),
@@ -58,13 +58,13 @@ pub(in crate::protocol) fn walk(
 ///
 /// # Errors
 /// [`Unreadable`].
-pub(in crate::protocol) fn walk_lines(
-    body: &[u8],
-    dialect: Option<Dialect>,
+pub(in crate::protocol) fn walk_lines<'a>(
+    body: &'a [u8],
+    shape: &'static Shape,
     bounds: Bounds,
-) -> Result<Document<'_>, Unreadable> {
+) -> Result<Document<'a>, Unreadable> {
     let text = checked_text(body)?;
-    let mut walker = Walker::new(text, dialect, bounds);
+    let mut walker = Walker::new(text, shape, bounds);
     walker.open(false, Place::LINES);
     let mut start = 0;
     for line in text.split_inclusive('\n') {
@@ -147,7 +147,7 @@ struct Frame {
     node: u32,
     first_segment: usize,
     /// The known keys seen, a bit each.
-    known: [u64; 4],
+    known: [u64; 6],
     /// Its unknown keys are `Walker::keys` from here on.
     first_key: usize,
 }
@@ -170,8 +170,7 @@ struct Walker<'a> {
 type Walk<T = ()> = Result<T, Fault>;
 
 impl<'a> Walker<'a> {
-    fn new(text: &'a str, dialect: Option<Dialect>, bounds: Bounds) -> Self {
-        let shape = Shape::of(dialect);
+    fn new(text: &'a str, shape: &'static Shape, bounds: Bounds) -> Self {
         let document = Document {
             stream: shape.streams_by_default,
             segments: Vec::with_capacity((text.len() / 128).clamp(8, 1024)),
@@ -231,8 +230,10 @@ impl<'a> Walker<'a> {
                 Some(b'-' | b'0'..=b'9') => self.number(place)?,
                 Some(b't') => {
                     self.literal(b"true")?;
-                    if place.slot == Slot::Stream {
-                        self.document.stream = true;
+                    match place.slot {
+                        Slot::Stream => self.document.stream = true,
+                        Slot::Ordinal => self.note_ordinal(u32::MAX),
+                        _ => {}
                     }
                 }
                 Some(b'f') => {
@@ -303,7 +304,7 @@ impl<'a> Walker<'a> {
             step: if object { Step::Whole } else { Step::Index(0) },
             node: Path::NO_NODE,
             first_segment: self.document.segments.len(),
-            known: [0; 4],
+            known: [0; 6],
             first_key: self.keys.len(),
         });
     }
@@ -488,7 +489,12 @@ impl<'a> Walker<'a> {
             digits += self.digits()?;
         }
         let span = start..self.at;
-        if place.slot == Slot::Prompt {
+        if place.slot == Slot::Ordinal {
+            let text = self.text.get(span).unwrap_or_default();
+            self.note_ordinal(text.parse().unwrap_or(u32::MAX));
+        } else if place.slot == Slot::Numbers {
+            // Weights and coordinates are nobody's number.
+        } else if place.slot == Slot::Prompt {
             if self.bounds.tokens == BinaryRule::Refuse {
                 return Err(Fault { at: start, kind: Kind::Tokens });
             }
@@ -522,6 +528,14 @@ impl<'a> Walker<'a> {
         }
         self.at += literal.len();
         Ok(())
+    }
+
+    /// Remembers that the innermost object numbers itself.
+    fn note_ordinal(&mut self, value: u32) {
+        let Path { node, step } = self.path();
+        if let Step::Member(word) = step {
+            self.document.ordinals.push(Ordinal { node, word, value });
+        }
     }
 
     /// Keeps a piece of text.

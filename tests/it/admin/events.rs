@@ -296,6 +296,7 @@ fn row(org: OrgId, at: Timestamp, path: &str) -> AuditRow {
         input_tokens: None,
         output_tokens: None,
         error_code: None,
+        answer: None,
     };
     AuditRow { event, completion: Some(completion), seq: None }
 }

@@ -1,5 +1,6 @@
 //! The gateway from outside: what clients send, what they get, what the upstream saw, and which row is left.
 
+mod answers;
 mod bodies;
 mod credentials;
 mod faults;

@@ -1,6 +1,6 @@
 //! No prompt, key or personal data in logs or rows.
 
-use sentinel::mock_llm::MockLlm;
+use sentinel::mock_llm::{MockLlm, Mode};
 use serde_json::json;
 use sqlx::Connection as _;
 
@@ -33,6 +33,15 @@ async fn neither_logs_nor_rows_hold_prompts_keys_or_personal_data() {
         let request = client.post(format!("{}/process", process.gateway_url()));
         reply(request.header("x-api-key", github).json(&json!({"user_input": text}))).await.expect(401);
     }
+    // What the model says is nobody's business either.
+    provider.behave(Mode::Say(format!("the marmalade is {github} of 536-22-8762")));
+    for stream in [false, true] {
+        let mut body = chat_body("hello");
+        body["stream"] = stream.into();
+        let request = client.post(format!("{}/v1/chat/completions", process.gateway_url()));
+        let answer = reply(request.header("x-api-key", &tenant.key).json(&body)).await.expect(200);
+        assert!(answer.text.contains("[REDACTED_US_SSN]"), "{}", answer.text);
+    }
     let login = json!({"email": "privacy@sentinel.test", "password": "wrong marmalade"});
     reply(client.post(format!("{}/auth/login", process.admin_url())).json(&login)).await.expect(401);
     let log_file = folder.path().join("sentinel.log");
@@ -43,12 +52,13 @@ async fn neither_logs_nor_rows_hold_prompts_keys_or_personal_data() {
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let rows: Vec<String> = sqlx::query_scalar(
         "SELECT concat_ws(' ', node, source, method, path, model, user_id, policy_name, categories, findings, coverage, \
-         error_code, completion_error_code) FROM audit_logs",
+         error_code, completion_error_code, answer) FROM audit_logs",
     )
     .fetch_all(&mut connection)
     .await
     .unwrap();
     assert!(rows.len() >= 20, "{}", rows.len());
+    assert!(rows.iter().any(|row| row.contains("\"output\"")), "no row of an answer: {rows:?}");
     let key_body = &tenant.key[9..];
     for secret in ["marmalade", "536-22", "8762", github, key_body, "SecurePass123!", &tenant.access_token] {
         assert!(

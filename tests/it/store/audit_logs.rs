@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use sentinel::domain::{
-    Action, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector, Direction, OrgId,
-    Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, WorkspaceId,
+    Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector,
+    Direction, OrgId, Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, WorkspaceId,
 };
 use sentinel::store::{AuditFilter, AuditRow, DayCount};
 
@@ -72,6 +72,15 @@ pub(super) fn full(org: OrgId, at: Timestamp) -> AuditRow {
         input_tokens: Some(12),
         output_tokens: Some(34),
         error_code: Some("upstream_failed".into()),
+        answer: Some(Box::new(AnswerRecord {
+            action: Action::Redact,
+            risk_score: 44,
+            pii_detected: true,
+            escalated: true,
+            categories: event.categories.clone(),
+            findings: event.findings.clone(),
+            coverage: event.coverage.clone(),
+        })),
     };
     AuditRow { event, completion: Some(completion), seq: Some(5) }
 }
@@ -118,7 +127,7 @@ on_both_engines! {
             let mut row = full(org, START);
             (row.event.action, row.event.direction) = (action, Direction::Output);
             row.completion = row.completion.map(|done| Completion {
-                outcome, upstream_status: None, ttfb_us: None, input_tokens: None, output_tokens: None, error_code: None, ..done
+                outcome, upstream_status: None, ttfb_us: None, input_tokens: None, output_tokens: None, error_code: None, answer: None, ..done
             });
             rows.push(row);
         }

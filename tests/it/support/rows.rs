@@ -19,12 +19,14 @@ pub struct Row {
     pub findings: String,
     pub outcome: Option<String>,
     pub status: Option<i64>,
+    /// What was made of the answer, in JSON.
+    pub answer: Option<String>,
 }
 
 const SQLITE: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
-    pii_detected, findings, outcome, status FROM audit_logs";
+    pii_detected, findings, outcome, status, answer FROM audit_logs";
 const POSTGRES: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
-    pii_detected, findings::text AS findings, outcome, status::bigint AS status FROM audit_logs";
+    pii_detected, findings::text AS findings, outcome, status::bigint AS status, answer::text AS answer FROM audit_logs";
 
 impl TestDatabase {
     /// The row of a request id (`req_…`).

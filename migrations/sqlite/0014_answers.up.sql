@@ -1,0 +1,2 @@
+-- What was made of the answer: action, findings, coverage. Null where nobody looked at one.
+ALTER TABLE audit_logs ADD COLUMN answer TEXT;
