@@ -70,6 +70,8 @@ impl From<InvitationRecord> for Invitation {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"email": "engineer@acme.com", "full_name": "Jane Smith", "role": "member",
+    "permissions": ["policies:write"]}))]
 pub struct InvitationCreate {
     #[schema(max_length = 254, example = "engineer@acme.com")]
     email: String,
