@@ -377,12 +377,14 @@ mod tests {
                 "GET /metrics",
                 "GET /openapi.json",
                 "GET /problems/{code}",
+                "POST /auth/invitations/accept",
                 "POST /auth/login",
                 "POST /auth/mfa/verify",
                 "POST /auth/password/forgot",
                 "POST /auth/password/reset",
                 "POST /auth/refresh",
-                "POST /auth/register"
+                "POST /auth/register",
+                "POST /orgs/restore",
             ]
         );
     }

@@ -80,8 +80,9 @@ impl Kind {
 /// Export your organization
 ///
 /// One JSON object a line, `{"type": …, "data": …}`: the organization, its people, open invitations, sign-on, workspaces and
-/// their members, policies in all versions, API keys, provider credentials, saved filters and both audit trails, as the operations show them. Secrets are
-/// not part of it, and neither is what was deleted. A download that breaks off is not whole.
+/// their members, policies in all versions, API keys, provider credentials, saved filters and both audit trails, as the
+/// operations show them. Secrets are not part of it, and neither is what was deleted. A download that breaks off is not
+/// whole.
 #[utoipa::path(get, path = "/orgs/me/export", tag = "organization", operation_id = "exportOrganization",
     security(("session" = ["org:export"])), params(OrganizationExport), responses(
     (status = 200, description = "Everything", content((String = "application/jsonl"))),

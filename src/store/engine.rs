@@ -333,7 +333,7 @@ impl Tx {
     }
 
     /// Removes a part, or the last, of an organization that was deleted before `before`. The runtime role of PostgreSQL
-    /// may not delete most of it: there the migration `0010_organizations` has a function that does.
+    /// may not delete most of it: there the migration `0013_organizations` has a function that does.
     pub(super) async fn purge(&mut self, org: OrgId, before: Timestamp) -> Result<Purged, StoreError> {
         const PURGE: &str = "SELECT sentinel_purge_organization($1, $2)";
         let Self::Sqlite(tx) = self else {
