@@ -145,10 +145,10 @@ pub struct AuditConditions {
     api_key_id: Option<ApiKeyId>,
     /// The application's own name for its end user.
     user_id: Option<String>,
-    /// What was done.
+    /// What was done with the request; `block` also finds requests whose answer was blocked.
     #[param(inline)]
     action: Option<Action>,
-    /// With a finding of this kind.
+    /// With a finding of this kind, in the request or in its answer.
     #[param(inline)]
     category: Option<Category>,
     /// 0 to 100.

@@ -95,8 +95,8 @@ impl AuditLogs<'_> {
                         AND ($6 IS NULL OR workspace_id = $6)
                         AND ($7 IS NULL OR api_key_id = $7)
                         AND ($8 IS NULL OR user_id = $8)
-                        AND ($9 IS NULL OR action = $9)
-                        AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10)
+                        AND ($9 IS NULL OR action = $9 OR $9 = 'block' AND outcome = 'blocked')
+                        AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10 OR CAST(answer AS TEXT) LIKE $10)
                         AND risk_score >= $11
                     ORDER BY occurred_at ",
                     $direction,
@@ -137,7 +137,7 @@ impl AuditLogs<'_> {
         const TOTALS: TenantSql = tenant_sql!(
             "SELECT
                 COUNT(*) AS requests,
-                COUNT(*) FILTER (WHERE action = 'block') AS blocked,
+                COUNT(*) FILTER (WHERE action = 'block' OR outcome = 'blocked') AS blocked,
                 COUNT(*) FILTER (WHERE action = 'redact') AS redacted,
                 COUNT(*) FILTER (WHERE action = 'flag') AS flagged,
                 COUNT(*) FILTER (WHERE pii_detected) AS pii_detected,
@@ -148,7 +148,7 @@ impl AuditLogs<'_> {
         );
         const DAYS_POSTGRES: TenantSql = tenant_sql!(
             "SELECT to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block') AS blocked
+                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block' OR outcome = 'blocked') AS blocked
             FROM audit_logs
             WHERE org_id = $1 AND occurred_at >= $2
             GROUP BY day
@@ -156,7 +156,7 @@ impl AuditLogs<'_> {
         );
         const DAYS_SQLITE: TenantSql = tenant_sql!(
             "SELECT strftime('%Y-%m-%d', occurred_at / 1000000, 'unixepoch') AS day,
-                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block') AS blocked
+                COUNT(*) AS requests, COUNT(*) FILTER (WHERE action = 'block' OR outcome = 'blocked') AS blocked
             FROM audit_logs
             WHERE org_id = $1 AND occurred_at >= $2
             GROUP BY day

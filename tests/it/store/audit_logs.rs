@@ -203,19 +203,33 @@ on_both_engines! {
         second.event.categories = vec![Category::Jailbreak];
         second.event.risk_score = 40;
         second.event.user_id = Some("other".into());
-        ship(&world, &[old.clone(), first.clone(), second.clone()]).await;
-        let (old, first, second) = (old.event, first.event, second.event);
+        // Its request was let pass, its answer was not.
+        let mut third = full(org, START.plus(2 * DAY));
+        (third.event.user_id, third.event.risk_score) = (Some("third".into()), 39);
+        third.event.categories = vec![];
+        for row in [&mut second, &mut third] {
+            let done = row.completion.as_mut().unwrap();
+            let answer = done.answer.as_mut().unwrap();
+            answer.categories = vec![Category::PromptExtraction];
+            answer.findings.clear();
+            answer.coverage.skipped.clear();
+        }
+        third.completion.as_mut().unwrap().outcome = Outcome::Blocked;
+        third.event.action = Action::Allow;
+        ship(&world, &[old.clone(), first.clone(), second.clone(), third.clone()]).await;
+        let (old, first, second, third) = (old.event, first.event, second.event, third.event);
         let all = AuditFilter::default();
         let cases = [
-            (all.clone(), vec![second.id, first.id, old.id]),
-            (AuditFilter { from: Some(START), ..all.clone() }, vec![second.id, first.id]),
+            (all.clone(), vec![third.id, second.id, first.id, old.id]),
+            (AuditFilter { from: Some(START), ..all.clone() }, vec![third.id, second.id, first.id]),
             (AuditFilter { to: Some(START), ..all.clone() }, vec![old.id]),
             (AuditFilter { from: Some(START), to: Some(START.plus(DAY)), ..all.clone() }, vec![first.id]),
             (AuditFilter { workspace_id: first.workspace_id, ..all.clone() }, vec![first.id]),
             (AuditFilter { api_key_id: second.api_key_id, ..all.clone() }, vec![second.id]),
             (AuditFilter { user_id: Some("other".into()), ..all.clone() }, vec![second.id]),
-            (AuditFilter { action: Some(Action::Block), ..all.clone() }, vec![second.id]),
+            (AuditFilter { action: Some(Action::Block), ..all.clone() }, vec![third.id, second.id]),
             (AuditFilter { category: Some(Category::Pii), ..all.clone() }, vec![first.id]),
+            (AuditFilter { category: Some(Category::PromptExtraction), ..all.clone() }, vec![third.id, second.id]),
             (AuditFilter { category: Some(Category::Secrets), ..all.clone() }, vec![]),
             (AuditFilter { min_risk_score: Some(40), ..all.clone() }, vec![second.id, first.id]),
             (AuditFilter { min_risk_score: Some(41), action: Some(Action::Block), ..all.clone() }, vec![]),
@@ -226,7 +240,7 @@ on_both_engines! {
                     to: Some(Timestamp::from_micros(i64::MAX)),
                     ..all
                 },
-                vec![second.id, first.id, old.id],
+                vec![third.id, second.id, first.id, old.id],
             ),
         ];
         for (filter, expected) in cases {
