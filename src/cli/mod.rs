@@ -3,10 +3,13 @@
 
 mod bootstrap;
 mod config;
+mod corpus;
 mod demo;
 mod dev;
+mod eval;
 mod keys;
 mod migrate;
+mod model;
 mod openapi;
 mod options;
 mod orgs;
@@ -52,6 +55,8 @@ enum Command {
     Orgs(orgs::Args),
     Rewrap(rewrap::Args),
     Scan(scan::Args),
+    Eval(eval::Args),
+    Model(model::Args),
     Config(config::Args),
     /// Print the OpenAPI document of the admin face
     Openapi,
@@ -81,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Orgs(args) => orgs::run(args, cli.json),
         Command::Rewrap(args) => rewrap::run(&args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
+        Command::Eval(args) => eval::run(&args, cli.json),
+        Command::Model(args) => model::run(&args, cli.json),
         Command::Config(args) => config::run(&args, cli.json),
         Command::Openapi => openapi::run(),
     };
@@ -157,6 +164,9 @@ mod tests {
             "orgs set --org Acme --tier pro --max-users 5 --monthly-request-limit none --json",
             "scan --policy strict --json -",
             "scan --jsonl",
+            "eval --data d --by-source --json",
+            "model train --data d --data e --out f --seed 7",
+            "model info f",
             "config check --config f",
             "config print --json",
             "openapi",

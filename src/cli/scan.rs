@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Outcome, output, scan_lines};
-use crate::detect::Engine;
+use crate::detect::{Engine, PackError};
 use crate::domain::{Action, AuditFinding, Category, Direction, Role};
 use crate::enforce::{TextInspection, inspect_text};
 use crate::policy::{self, CompileError, CompiledPolicy, PolicyLabel};
@@ -35,11 +35,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
-    let engine = Engine::builtin().map_err(|faults| {
-        anyhow::anyhow!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    let engine = Engine::builtin().map_err(|faults| told(&faults))?;
     let policy = load_policy(&args.policy, &engine)?;
-    let scanner = Scanner { engine, policy };
+    let scanner = Scanner { engine: &engine, policy };
     if args.jsonl {
         return scan_lines::run(&scanner, std::io::stdin().lock(), std::io::stdout().lock());
     }
@@ -56,17 +54,27 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
     Ok(if inspection.verdict.blocked() { Outcome::No } else { Outcome::Done })
 }
 
+/// Every fault of the rule packs, one a line.
+pub(super) fn told(faults: &[PackError]) -> anyhow::Error {
+    anyhow::anyhow!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
 /// Everything that a scan needs; no database.
-pub(super) struct Scanner {
-    engine: Engine,
+pub(super) struct Scanner<'e> {
+    engine: &'e Engine,
     policy: CompiledPolicy,
 }
 
-impl Scanner {
+impl<'e> Scanner<'e> {
+    /// With the policy of that name.
+    pub fn balanced(engine: &'e Engine) -> anyhow::Result<Self> {
+        Ok(Self { policy: load_policy("balanced", engine)?, engine })
+    }
+
     pub fn scan(&self, text: &str, role: Role) -> TextInspection {
         // What the model itself said is judged as an answer.
         let direction = if role == Role::Assistant { Direction::Output } else { Direction::Input };
-        inspect_text(&self.engine, &self.policy, text, role, direction)
+        inspect_text(self.engine, &self.policy, text, role, direction)
     }
 }
 

@@ -56,7 +56,7 @@ struct ErrorOut<'a> {
 ///
 /// # Errors
 /// When reading or writing fails, or, at the end, when any line could not be scanned.
-pub(super) fn run(scanner: &Scanner, input: impl Read, output: impl Write) -> anyhow::Result<Outcome> {
+pub(super) fn run(scanner: &Scanner<'_>, input: impl Read, output: impl Write) -> anyhow::Result<Outcome> {
     scan_each(|text, role| scanner.scan(text, role), input, output)
 }
 

@@ -9,6 +9,7 @@ mod bytes;
 mod checks;
 mod injection;
 mod literals;
+pub mod model;
 mod open;
 mod pack;
 mod pii;
@@ -21,14 +22,15 @@ use std::sync::Arc;
 
 pub use open::Waiting;
 
-use crate::domain::{Detector, Finding, Role, Rule};
+use crate::domain::{Category, Detector, Finding, Role, Rule, Severity};
 use anchored::{Anchored, Run};
 use injection::{Injection, Scoring};
+use model::{Model, ModelError, Speaker};
 use pack::{Pack, RuleSpec};
 use pii::Pii;
 use secrets::{Read, Secrets};
 use sink::Sink;
-use words::{KeySet, Start, Starts, each_word};
+use words::{KeySet, Start, Starts, each_word, each_word_of_blocks};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -36,6 +38,13 @@ const BUILTIN: &[(&str, &str)] = &[
     ("secrets.yaml", include_str!("../../config/detectors/secrets.yaml")),
     ("injection.yaml", include_str!("../../config/detectors/injection.yaml")),
 ];
+
+/// The weights that are built in (`sentinel model train`).
+pub const BUILTIN_MODEL: &[u8] = include_bytes!("../../config/models/injection.bin");
+/// The id of what the model finds.
+const MODEL_RULE: &str = "injection.model";
+/// What the model finds below is not worth a row: no preset acts on it.
+const LEAST_MODEL: f32 = 0.4;
 
 /// Shorter texts cannot hold anything, in bytes.
 const SHORTEST: usize = 4;
@@ -62,6 +71,7 @@ pub struct Engine {
     pii: Pii,
     secrets: Secrets,
     injection: Injection,
+    model: Option<(Model, Arc<Rule>)>,
 }
 
 impl Engine {
@@ -70,7 +80,48 @@ impl Engine {
     /// # Errors
     /// Every fault at once; a test proves that the built-in packs have none.
     pub fn builtin() -> Result<Self, Vec<PackError>> {
+        let fault = |error: ModelError| {
+            vec![PackError {
+                pack: "injection.bin".to_owned(),
+                rule: MODEL_RULE.to_owned(),
+                message: error.to_string(),
+            }]
+        };
+        Self::rules_only()?.with_model(Model::read(BUILTIN_MODEL).map_err(fault)?).map_err(fault)
+    }
+
+    /// The rule packs that are built in, without the model.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn rules_only() -> Result<Self, Vec<PackError>> {
         Self::from_packs(BUILTIN)
+    }
+
+    /// Adds a trained model.
+    ///
+    /// # Errors
+    /// When it was trained with other word groups.
+    pub fn with_model(mut self, model: Model) -> Result<Self, ModelError> {
+        if model.fingerprint() != self.injection.fingerprint() {
+            return Err(ModelError::Groups);
+        }
+        let rule = Arc::new(Rule {
+            id: MODEL_RULE.into(),
+            detector: Detector::Injection,
+            category: Category::PromptInjection,
+            entity: "LEARNED_ATTACK".into(),
+            severity: Severity::High,
+        });
+        self.rules.push(rule.clone());
+        self.rules.sort_by(|a, b| a.id.cmp(&b.id));
+        self.model = Some((model, rule));
+        Ok(self)
+    }
+
+    /// Says which word groups a model that was trained with this engine needs.
+    pub fn stamp(&self, model: &mut Model) {
+        model.set_fingerprint(self.injection.fingerprint());
     }
 
     /// Compiles `(name, yaml)` packs.
@@ -114,13 +165,29 @@ impl Engine {
         keys.extend(secrets.keys());
         keys.extend(pii.keys());
         let starts = injection.starts(&keys);
-        Ok(Self { rules, starts, tokens, pii, secrets, injection })
+        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None })
     }
 
     /// Every rule that a finding can name, sorted by id.
     #[must_use]
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// The features that the model sees of a text.
+    #[must_use]
+    pub fn sample(&self, text: &str) -> model::Sample {
+        views::with_scratch(|scratch| {
+            let bytes = if !text.is_ascii() && views::fold(text, &mut scratch.folded) {
+                views::normalise(text, &mut scratch.view);
+                scratch.view.text.as_bytes()
+            } else if text.is_ascii() {
+                text.as_bytes()
+            } else {
+                &scratch.folded
+            };
+            model::Sample::new(bytes, self.injection.lexicon(), &self.starts)
+        })
     }
 
     /// Appends what is found in `text`. `segment` is copied into the findings; `role` weighs injection rules. Linear in the text.
@@ -132,6 +199,7 @@ impl Engine {
         let bytes = text.as_bytes();
         let mut state = State {
             score: self.injection.start(role),
+            speaker: Speaker::of(role),
             run: Run::default(),
             read: Read::default(),
             context: Vec::new(),
@@ -160,6 +228,7 @@ impl Engine {
                     sink.through(offset, &scratch.view, |text, sink| {
                         let mut own = State {
                             score: state.score.again(),
+                            speaker: state.speaker,
                             run: Run::default(),
                             read: Read::default(),
                             context: Vec::new(),
@@ -188,7 +257,8 @@ impl Engine {
     /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
-        each_word(piece, &self.starts, |start, _| {
+        let speaker = state.speaker;
+        let mut found = |start: Start| {
             let Start::Word { at, key } = start else {
                 return state.score.word(piece, &start, &mut sink.at(offset));
             };
@@ -204,13 +274,25 @@ impl Engine {
             if self.secrets.keys().may_hold(key) {
                 self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
-        });
+        };
+        let Some((model, rule)) = &self.model else {
+            return each_word(piece, &self.starts, |start, _| found(start));
+        };
+        let mut gate = model.gate(speaker);
+        each_word_of_blocks(piece, &self.starts, |base, keys| gate.block(base, keys), |start, _| found(start));
+        if !gate.marks.is_empty()
+            && let Some((confidence, span)) = model.score(piece, &gate.marks, self.injection.lexicon(), speaker)
+            && confidence >= LEAST_MODEL
+        {
+            sink.at(offset).confirm(rule, confidence, span);
+        }
     }
 }
 
 /// What the detectors of words remember along one segment.
 struct State<'e> {
     score: Scoring<'e>,
+    speaker: Speaker,
     run: Run,
     read: Read,
     /// Where words stand that may say what a number is.

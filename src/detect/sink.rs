@@ -53,21 +53,43 @@ impl<'a> Sink<'a> {
         self.out.append(&mut found);
     }
 
+    /// Raises the confidence of the attack that a rule has found there, which says more than the model can; a new finding if there
+    /// is none.
+    pub(super) fn confirm(&mut self, rule: &Arc<Rule>, confidence: f32, span: Range<usize>) {
+        let Some(span) = self.original(span) else { return };
+        let here = |finding: &&mut Finding| finding.rule.detector == rule.detector && overlap(&finding.span, &span);
+        let strongest =
+            self.out.iter_mut().skip(self.first).filter(here).max_by(|a, b| a.confidence.total_cmp(&b.confidence));
+        match strongest {
+            Some(finding) => finding.confidence = finding.confidence.max(confidence),
+            None => self.add(rule, confidence, span),
+        }
+    }
+
     pub(super) fn push(&mut self, rule: &Arc<Rule>, confidence: f32, span: Range<usize>) {
+        if let Some(span) = self.original(span) {
+            self.add(rule, confidence, span);
+        }
+    }
+
+    /// The span in the original text, widened to character boundaries.
+    fn original(&self, span: Range<usize>) -> Option<Range<usize>> {
         let span = match self.view {
             Some(view) => view.original(span),
             None => span,
         };
         let start = self.text.floor_char_boundary(span.start + self.offset);
         let end = self.text.ceil_char_boundary(span.end + self.offset);
-        if start < end {
-            self.out.push(Finding {
-                rule: rule.clone(),
-                confidence: confidence.clamp(0.0, 1.0),
-                span: start..end,
-                segment: self.segment,
-            });
-        }
+        (start < end).then_some(start..end)
+    }
+
+    fn add(&mut self, rule: &Arc<Rule>, confidence: f32, span: Range<usize>) {
+        self.out.push(Finding {
+            rule: rule.clone(),
+            confidence: confidence.clamp(0.0, 1.0),
+            span,
+            segment: self.segment,
+        });
     }
 
     /// Ends the segment: of findings of one detector that overlap the more confident one stays, then the longer; of attacks only

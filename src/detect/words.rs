@@ -5,7 +5,7 @@
     reason = "hash bits are masked to the table's size; positions are below the length of the text"
 )]
 
-const HASH_BITS: u32 = 15;
+pub(super) const HASH_BITS: u32 = 15;
 const WORDS: usize = 1 << (HASH_BITS - 6);
 
 /// A set of keys; says yes to every member and to few others.
@@ -34,7 +34,7 @@ impl KeySet {
 }
 
 #[inline]
-fn hash(key: u32) -> u32 {
+pub(super) fn hash(key: u32) -> u32 {
     key.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)
 }
 
@@ -156,7 +156,18 @@ const COUNTS: [u32; 5] = [0, 0xFF, 0xFFFF, 0x00FF_FFFF, u32::MAX];
 /// pair may be. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
 /// script, and at every character of scripts without spaces.
 #[inline]
-pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start, u32)) {
+pub(super) fn each_word(text: &[u8], asked: &Starts, found: impl FnMut(Start, u32)) {
+    each_word_of_blocks(text, asked, |_, _| {}, found);
+}
+
+/// The same, and calls `block` with the keys of the words that start in each 64 bytes, whatever they are.
+#[inline]
+pub(super) fn each_word_of_blocks(
+    text: &[u8],
+    asked: &Starts,
+    mut block_done: impl FnMut(usize, &[u32]),
+    mut found: impl FnMut(Start, u32),
+) {
     let (mut letter_before, mut small_before, mut wide_before) = (0u64, 0u64, 0u64);
     // Where words have no edges, three characters count as one word.
     let mut thirds = 0u32;
@@ -218,6 +229,7 @@ pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start
                     found(Start::Word { at, key }, (thirds + 3) / 3 + *candidate as u32);
                 }
             }
+            block_done(base, &keys[..count.min(64)]);
             if let Some(last) = count.checked_sub(1) {
                 thirds += 3 * count as u32;
                 (previous, previous_at, previous_thirds) = (keys[last], base + usize::from(places[last]), thirds);
@@ -226,6 +238,7 @@ pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start
             base += 64;
             continue;
         }
+        let (mut keys, mut count) = ([0u32; 64], 0usize);
         while starts != 0 {
             let bit = starts.trailing_zeros();
             starts &= starts - 1;
@@ -239,6 +252,8 @@ pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start
                 key_of(&text[at..text.len().min(at + 8)])
             };
             thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
+            keys[count & 63] = key;
+            count += 1;
             let flags = asked.flags(key);
             if flags & WORD | pending != 0 {
                 let pair = pair_key(previous, key);
@@ -252,6 +267,7 @@ pub(super) fn each_word(text: &[u8], asked: &Starts, mut found: impl FnMut(Start
             pending = flags & FIRST;
             (previous, previous_at, previous_thirds) = (key, at, thirds);
         }
+        block_done(base, &keys[..count.min(64)]);
         base += 64;
     }
 }

@@ -9,8 +9,8 @@ use crate::detect::pack;
 const WITHIN: u32 = 8;
 
 /// The groups that one sentence holds, and which follow which.
-pub(super) struct Groups {
-    pub present: u64,
+pub(in crate::detect) struct Groups {
+    pub(in crate::detect) present: u64,
     /// `before[b]`: groups with a word that stands within [`WITHIN`] words before one of group `b`.
     before: [u64; 64],
     /// Numbers and groups of the last words; a number far back where there is none yet.
@@ -20,12 +20,12 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn new() -> Self {
+    pub(in crate::detect) fn new() -> Self {
         Self { present: 0, before: [0; 64], recent: [(0, 0); WITHIN as usize], last: (0, 0), oldest: 0 }
     }
 
     /// Notes a word; numbers ascend.
-    pub(super) fn note(&mut self, number: u32, groups: u64) {
+    pub(in crate::detect) fn note(&mut self, number: u32, groups: u64) {
         if self.last.1 == groups {
             // The same word again only moves it.
             self.last.0 = number;
@@ -43,6 +43,11 @@ impl Groups {
             self.before[rest.trailing_zeros() as usize] |= earlier;
             rest &= rest - 1;
         }
+    }
+
+    /// For each group those that stand closely before it.
+    pub(in crate::detect) fn before(&self) -> &[u64; 64] {
+        &self.before
     }
 
     fn follows(&self, a: u8, b: u8) -> bool {

@@ -36,7 +36,7 @@ struct Table {
 }
 
 /// All words of all groups.
-pub(super) struct Lexicon {
+pub(in crate::detect) struct Lexicon {
     words: Table,
     phrases: Table,
     asked: Starts,
@@ -113,7 +113,7 @@ impl Lexicon {
     }
 
     /// Calls `found(word number, groups)` for every word that is in the lexicon.
-    pub(super) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
+    pub(in crate::detect) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
         each_word(text, &self.asked, |start, number| {
             let (table, at, key) = match start {
                 Start::Word { at, key } => (&self.words, at, key),

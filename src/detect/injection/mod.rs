@@ -11,8 +11,9 @@ use super::Sink;
 use super::pack::{Pack, RuleSpec};
 use super::words::{KeySet, Start, Starts};
 use crate::domain::{Role, Rule};
-use evidence::{Groups, Term};
-use lexicon::Lexicon;
+pub(super) use evidence::Groups;
+use evidence::Term;
+pub(super) use lexicon::Lexicon;
 
 /// Evidence at which a sentence is as likely an attack as not, in log-odds.
 const EVEN: f32 = 2.7;
@@ -33,6 +34,8 @@ const OTHERS: f32 = 0.3;
 /// All injection rules, compiled.
 pub(super) struct Injection {
     lexicon: Lexicon,
+    /// Of the names of the groups, in order.
+    fingerprint: u32,
     common: Vec<Term>,
     rules: Vec<(Arc<Rule>, Vec<Term>)>,
 }
@@ -63,14 +66,24 @@ impl Injection {
         };
         let common = packs.iter().flat_map(|pack| terms("-", &pack.common)).collect();
         let rules = specs.iter().map(|(rule, spec)| (rule.clone(), terms(&spec.id, &spec.evidence))).collect();
+        let fingerprint = fingerprint(&names);
         match Lexicon::new(&words) {
-            Ok(lexicon) if faults.is_empty() => Ok(Self { lexicon, common, rules }),
+            Ok(lexicon) if faults.is_empty() => Ok(Self { lexicon, fingerprint, common, rules }),
             Ok(_) => Err(faults),
             Err(messages) => {
                 faults.extend(messages.into_iter().map(|message| ("-".to_owned(), message)));
                 Err(faults)
             }
         }
+    }
+
+    /// Tells one numbering of the groups from another.
+    pub(super) fn fingerprint(&self) -> u32 {
+        self.fingerprint
+    }
+
+    pub(super) fn lexicon(&self) -> &Lexicon {
+        &self.lexicon
     }
 
     /// Keys of words at which [`Scoring::word`] must be asked.
@@ -87,6 +100,12 @@ impl Injection {
     pub(super) fn start(&self, role: Role) -> Scoring<'_> {
         Scoring { injection: self, offset: role_offset(role), last: 0.0, done: 0 }
     }
+}
+
+/// FNV-1a over names and numbers.
+fn fingerprint(names: &BTreeMap<String, u8>) -> u32 {
+    let bytes = names.iter().flat_map(|(name, number)| name.bytes().chain([0, *number]));
+    bytes.fold(0x811C_9DC5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What the speaker makes of the same words: ordinary in a system prompt or a tool's description, out of place in a tool's result.

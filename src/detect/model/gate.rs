@@ -1,0 +1,49 @@
+//! Which parts of a text the model looks at: the first letters of all words, weighed, over the last 256 bytes. The sums fall out of
+//! the pass over words that the other detectors need anyway.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "hash bits are shifted to the size of the table; the ring has four places"
+)]
+
+use crate::detect::words::{HASH_BITS, hash};
+
+pub(super) const KEY_BITS: u32 = 14;
+pub(super) const KEYS: usize = 1 << KEY_BITS;
+/// Blocks of 64 bytes that a sum covers.
+pub(super) const SPAN: usize = 4;
+
+#[inline]
+pub(super) fn slot(key: u32) -> u16 {
+    (hash(key) >> (HASH_BITS - KEY_BITS)) as u16
+}
+
+/// Marks the blocks whose words, with those of the blocks before, weigh more than a limit.
+pub(in crate::detect) struct Gate<'m> {
+    table: &'m [i8],
+    limit: i32,
+    ring: [i32; SPAN],
+    at: usize,
+    sum: i32,
+    pub(in crate::detect) marks: Vec<usize>,
+}
+
+impl<'m> Gate<'m> {
+    pub(super) fn new(table: &'m [i8], limit: i32) -> Self {
+        Self { table, limit, ring: [0; SPAN], at: 0, sum: 0, marks: Vec::new() }
+    }
+
+    /// The words that start in the 64 bytes at `base`.
+    #[inline]
+    pub(in crate::detect) fn block(&mut self, base: usize, keys: &[u32]) {
+        let mut own = 0;
+        for key in keys {
+            own += i32::from(self.table[usize::from(slot(*key)) & (KEYS - 1)]);
+        }
+        self.sum += own - self.ring[self.at & (SPAN - 1)];
+        self.ring[self.at & (SPAN - 1)] = own;
+        self.at += 1;
+        if self.sum > self.limit {
+            self.marks.push(base);
+        }
+    }
+}
