@@ -94,7 +94,7 @@ fn row(line: Line) -> Row {
     };
     let (family, _) = line.source.split_once(':').unwrap_or((&line.source, ""));
     // Generators of one's own differ from one another; packages of a registry do not.
-    let source = if family == "gen" { line.source.clone() } else { family.to_owned() };
+    let source = if matches!(family, "gen" | "own") { line.source.clone() } else { family.to_owned() };
     let kind = line.transform.map_or(line.kind.clone(), |transform| format!("{}:{transform}", line.kind));
     Row { text: line.text, attack, source, kind, payload, speakers }
 }

@@ -12,6 +12,8 @@ use super::weights::Model;
 const ALLOWED_LEFT_OUT: f64 = 0.01;
 /// And on rows that were only kept for the threshold.
 const ALLOWED_KEPT: f64 = 0.001;
+/// Developers give orders to the model all day: how much clearer an attack must be in their role.
+const FOR_DEVELOPERS: f32 = 2.0;
 /// Share of the attacks that the model knows that the gate may keep from it: for tools, where orders look like data, and others.
 const LOST: f64 = 0.01;
 const LOST_TOOL: f64 = 0.06;
@@ -100,6 +102,7 @@ pub fn train(
         let kept = exceeded_by(harmless.map(|i| samples[*i].score(&model, speaker)), ALLOWED_KEPT);
         model.acts[speaker as usize] = left_out.acts[speaker as usize].max(kept);
     }
+    model.acts[Speaker::System as usize] += FOR_DEVELOPERS;
     // No row is an answer in the first place; what is said of prompts is the nearest.
     model.acts[Speaker::Assistant as usize] = model.acts[Speaker::User as usize];
     (model, left_out)
