@@ -45,6 +45,8 @@ pub const BUILTIN_MODEL: &[u8] = include_bytes!("../../config/models/injection.b
 const MODEL_RULE: &str = "injection.model";
 /// What the model finds below is not worth a row: no preset acts on it.
 const LEAST_MODEL: f32 = 0.4;
+/// From here on it looks no further: no preset asks for more, and a text full of attacks must not cost more than one.
+const CERTAIN: f32 = 0.98;
 
 /// Shorter texts cannot hold anything, in bytes.
 const SHORTEST: usize = 4;
@@ -200,6 +202,7 @@ impl Engine {
         let mut state = State {
             score: self.injection.start(role),
             speaker: Speaker::of(role),
+            certain: false,
             run: Run::default(),
             read: Read::default(),
             context: Vec::new(),
@@ -229,6 +232,7 @@ impl Engine {
                         let mut own = State {
                             score: state.score.again(),
                             speaker: state.speaker,
+                            certain: state.certain,
                             run: Run::default(),
                             read: Read::default(),
                             context: Vec::new(),
@@ -257,7 +261,7 @@ impl Engine {
     /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
-        let speaker = state.speaker;
+        let (speaker, certain) = (state.speaker, state.certain);
         let mut found = |start: Start| {
             let Start::Word { at, key } = start else {
                 return state.score.word(piece, &start, &mut sink.at(offset));
@@ -275,7 +279,7 @@ impl Engine {
                 self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
         };
-        let Some((model, rule)) = &self.model else {
+        let Some((model, rule)) = self.model.as_ref().filter(|_| !certain) else {
             return each_word(piece, &self.starts, |start, _| found(start));
         };
         let mut gate = model.gate(speaker);
@@ -285,6 +289,7 @@ impl Engine {
             && confidence >= LEAST_MODEL
         {
             sink.at(offset).confirm(rule, confidence, span);
+            state.certain = confidence >= CERTAIN;
         }
     }
 }
@@ -293,6 +298,8 @@ impl Engine {
 struct State<'e> {
     score: Scoring<'e>,
     speaker: Speaker,
+    /// The model is sure already; the rest of the segment cannot change what is done with it.
+    certain: bool,
     run: Run,
     read: Read,
     /// Where words stand that may say what a number is.
