@@ -170,7 +170,7 @@ impl Gate {
             return self.refuse_answer(&valve, context, unreadable("it is encoded"));
         }
         if kind.as_deref().is_some_and(protocol::is_binary) {
-            if policy.binary() == BinaryRule::Refuse {
+            if policy.binary_answers() == BinaryRule::Refuse {
                 return self.refuse_answer(&valve, context, unreadable("its content type holds no text"));
             }
             // As it comes: a stream stays one.

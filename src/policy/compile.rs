@@ -146,10 +146,8 @@ impl Compiler {
             waiting,
             attacks_in_answers,
             escalate_at: escalate.min_risk_score,
-            binary: match last(layers, |layer| layer.binary) {
-                Some(BinaryContent::Pass) => BinaryRule::Pass,
-                Some(BinaryContent::Refuse) | None => BinaryRule::Refuse,
-            },
+            binary: binary(last(layers, |layer| layer.binary)),
+            binary_answers: binary(last(layers, |layer| layer.binary_answers)),
             fails_open: last(layers, |layer| layer.fail) == Some(FailMode::Open),
             block_message: last(layers, |layer| layer.block_message.clone()).map(String::into_boxed_str),
         }
@@ -194,6 +192,13 @@ impl Compiler {
 }
 
 /// What the uppermost layer that says something says.
+fn binary(content: Option<BinaryContent>) -> BinaryRule {
+    match content {
+        Some(BinaryContent::Pass) => BinaryRule::Pass,
+        Some(BinaryContent::Refuse) | None => BinaryRule::Refuse,
+    }
+}
+
 fn last<T>(layers: &[&PolicyDocument], said: impl Fn(&PolicyDocument) -> Option<T>) -> Option<T> {
     layers.iter().rev().find_map(|layer| said(layer))
 }

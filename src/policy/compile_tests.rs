@@ -31,6 +31,7 @@ fn every_preset_compiles_and_is_the_same_with_and_without_its_own_name_below_it(
             assert_eq!(policy.answers, other.answers, "{name:?}");
             assert_eq!(policy.table_of_role, other.table_of_role, "{name:?}");
             assert_eq!(policy.binary(), other.binary(), "{name:?}");
+            assert_eq!(policy.binary_answers(), other.binary_answers(), "{name:?}");
         }
     }
     assert_eq!(compiler.preset(Preset::Strict).label().to_string(), "strict@0");
@@ -118,6 +119,7 @@ fn a_general_threshold_does_not_undo_the_presets_care_with_system_prompts() {
 fn what_is_said_beside_the_rules_is_handed_down_and_overridden() {
     let balanced = compiled("{}");
     assert_eq!((balanced.binary(), balanced.fails_open()), (BinaryRule::Refuse, false));
+    assert_eq!(balanced.binary_answers(), BinaryRule::Pass);
     assert_eq!(balanced.block_message(), None);
     let policy = compiled("extends: strict\nbinary: pass\nfail: open\nblock_message: Ask the help desk.");
     assert_eq!((policy.binary(), policy.fails_open()), (BinaryRule::Pass, true));

@@ -25,6 +25,7 @@ pub struct CompiledPolicy {
     pub(super) attacks_in_answers: bool,
     pub(super) escalate_at: Option<u8>,
     pub(super) binary: BinaryRule,
+    pub(super) binary_answers: BinaryRule,
     pub(super) fails_open: bool,
     pub(super) block_message: Option<Box<str>>,
 }
@@ -63,6 +64,12 @@ impl CompiledPolicy {
     #[must_use]
     pub const fn binary(&self) -> BinaryRule {
         self.binary
+    }
+
+    /// The same for answers.
+    #[must_use]
+    pub const fn binary_answers(&self) -> BinaryRule {
+        self.binary_answers
     }
 
     /// Whether a request goes on uninspected when the inspection itself breaks (a defect of a detector), instead of being

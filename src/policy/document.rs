@@ -39,6 +39,9 @@ pub struct PolicyDocument {
     /// What to do with content that holds no readable text (images, archives).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary: Option<BinaryContent>,
+    /// The same for answers: speech, images, Bedrock's binary streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary_answers: Option<BinaryContent>,
     /// What to do when the inspection itself breaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail: Option<FailMode>,

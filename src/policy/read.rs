@@ -69,6 +69,7 @@ fn document(value: &Value, faults: &mut Vec<CompileError>) -> PolicyDocument {
         answers: fields.take_with("answers", rules).unwrap_or_default(),
         escalate: fields.take_with("escalate", escalation),
         binary: fields.take("binary"),
+        binary_answers: fields.take("binary_answers"),
         fail: fields.take("fail"),
         block_message: fields.take("block_message"),
     }

@@ -126,11 +126,16 @@ impl Event {
     pub fn of_verdict(row: AuditRow, late: bool) -> Self {
         let event = &row.event;
         let position = EventPosition { at: event.occurred_at, id: event.id.uuid() };
+        // What was done with the request, or with its answer when that was more.
+        let answer = row.completion.as_ref().and_then(|completion| completion.answer.as_deref());
+        let action = answer.map_or(event.action, |answer| answer.action.max(event.action));
+        let categories = event.categories.iter().chain(answer.into_iter().flat_map(|answer| &answer.categories));
+        let categories = categories.copied().collect();
         let facts = Facts::Verdict {
             workspace_id: event.workspace_id,
             api_key_id: event.api_key_id,
-            action: event.action,
-            categories: event.categories.clone(),
+            action,
+            categories,
             risk_score: event.risk_score,
         };
         let message = EventMessage::Verdict { id: (!late).then_some(position.id), data: Box::new(row.into()) };

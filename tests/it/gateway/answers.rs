@@ -252,15 +252,17 @@ async fn answers_that_cannot_be_looked_at_are_refused_or_follow_the_policy() {
     let answer = sentinel.chat("my card is 4111 1111 1111 1111").await.expect(200);
     assert!(answer.text.contains("[REDACTED_CREDIT_CARD]"), "{}", answer.text);
     assert_eq!(answer.header("content-encoding"), "");
-    // What holds no text follows `binary`.
+    // What holds no text follows `binary_answers`.
     sentinel.provider.behave(Mode::Type("audio/mpeg".parse().unwrap()));
+    sentinel.chat("hello").await.expect(200);
+    use_policy(&sentinel, json!({"binary_answers": "refuse"})).await;
     let refused = sentinel.chat("hello").await.expect(502);
     assert_eq!(refused.json()["error"]["code"], "answer_unreadable", "{}", refused.text);
     sentinel.provider.behave(Mode::Well);
     // The connection is good for more after all that.
     sentinel.chat("hello").await.expect(200);
 
-    use_policy(&sentinel, json!({"fail": "open", "binary": "pass"})).await;
+    use_policy(&sentinel, json!({"fail": "open", "binary_answers": "pass"})).await;
     let passed = sentinel.chat(&long).await.expect(200);
     assert!(passed.text.contains("word word word"), "{}", passed.text);
     let (_, account) = answer_of(&sentinel, &passed).await;
