@@ -10,13 +10,13 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::answer::List;
-use super::auth::{TokenPair, email_faults, start_session};
+use super::auth::{TokenPair, start_session};
 use super::extract::{
     Authorized, Client, Input, InviteUsers, Json, PageQuery, Path, Query, ReadUsers, Stranger, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Who, WriteTx};
-use super::users::{User, has_room, names};
+use super::users::{Invite, User, has_room, names};
 use crate::authn::{self, Authority, Permission, RefreshToken, Role, authority_of};
 use crate::domain::{InvitationId, OrgId, Secret, Timestamp, UserId};
 use crate::mail::Mail;
@@ -70,30 +70,6 @@ impl From<InvitationRecord> for Invitation {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"email": "engineer@acme.com", "full_name": "Jane Smith", "role": "member",
-    "permissions": ["policies:write"]}))]
-pub struct InvitationCreate {
-    #[schema(max_length = 254, example = "engineer@acme.com")]
-    email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Jane Smith")]
-    full_name: String,
-    role: Role,
-    /// Granted beyond the role.
-    #[serde(default)]
-    #[schema(max_items = 50, example = json!(["policies:write"]))]
-    permissions: Vec<Permission>,
-}
-
-impl Input for InvitationCreate {
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = email_faults("/email", &self.email);
-        faults.extend(name_faults("/full_name", &self.full_name));
-        faults
-    }
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct InvitationAccept {
     /// From the link in the mail.
     #[schema(value_type = String, max_length = 200, example = "Zk1rQ0h3c0xwUjN2VGd5bUFlOFhkMm5KcVdpQmZVb0c")]
@@ -137,7 +113,7 @@ async fn list(admin: Authorized<ReadUsers>, Query(query): Query<PageQuery>) -> R
 async fn create(
     admin: Authorized<InviteUsers>,
     State(api): State<Api>,
-    Json(body): Json<InvitationCreate>,
+    Json(body): Json<Invite>,
 ) -> Result<(StatusCode, axum::Json<Invitation>), Problem> {
     admin.session.authority.may_grant(None, &Authority::new(body.role, &body.permissions))?;
     let token = RefreshToken::generate();

@@ -65,20 +65,21 @@ impl From<UserRecord> for User {
     }
 }
 
+/// Who is invited, by whichever way.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"email": "engineer@acme.com", "full_name": "Jane Smith", "role": "member",
     "permissions": ["policies:write"]}))]
 pub struct Invite {
     #[schema(max_length = 254, example = "engineer@acme.com")]
-    email: String,
+    pub(super) email: String,
     #[schema(min_length = 1, max_length = 200, example = "Jane Smith")]
-    full_name: String,
-    role: Role,
+    pub(super) full_name: String,
+    pub(super) role: Role,
     /// Granted beyond the role.
     #[serde(default)]
     #[schema(max_items = 50, example = json!(["policies:write"]))]
-    permissions: Vec<Permission>,
+    pub(super) permissions: Vec<Permission>,
 }
 
 impl Input for Invite {
