@@ -16,9 +16,11 @@ const NEEDING: &[(&str, u16, &str)] = &[
     ("acceptInvitation", 400, "the link in a mail"),
     ("changePassword", 422, "the temporary password that the caller was given"),
     ("confirmMfa", 409, "an enrolment under way"),
+    ("deleteOrganization", 422, "the name of the caller's organization"),
     ("disableMfa", 422, "the password of the caller, who has not changed it to the example's"),
     ("refresh", 401, "a refresh token"),
     ("regenerateRecoveryCodes", 422, "the password of the caller, who has not changed it to the example's"),
+    ("restoreOrganization", 400, "the token in the answer to the deletion, or in its mail"),
     ("resetPassword", 400, "the link in a mail"),
     ("verifyMfa", 401, "the token of a half-done log-in"),
 ];
