@@ -451,7 +451,8 @@ mod tests {
         let mut applied: Vec<Applied> =
             MIGRATIONS.iter().map(|m| row(i64::from(m.number), checksum(m.sqlite))).collect();
         assert!(faults(&applied, false).is_empty());
-        assert_eq!(faults(&applied, true).len(), MIGRATIONS.len(), "the other engine's text is another");
+        let others = MIGRATIONS.iter().filter(|m| checksum(m.sqlite) != checksum(m.postgres)).count();
+        assert!(others > 5 && faults(&applied, true).len() == others, "the other engine's text is another");
         applied[0].checksum.clear();
         applied[1].number = 99;
         assert_eq!(

@@ -64,6 +64,12 @@ impl Sums {
         }
     }
 
+    /// Whether a unit says what another says, as far as sums can tell: again and again the same adds nothing.
+    fn repeats(self, other: &Self) -> bool {
+        let near = |a: f32, b: f32| (a - b).abs() <= 0.05 * b.abs();
+        near(self.gram_count, other.gram_count) && near(self.grams, other.grams)
+    }
+
     /// What one gram and one concept weigh in a window with these sums.
     fn norms(self) -> (f32, f32) {
         ((self.gram_count + GRAM_PRIOR).sqrt().recip(), (self.concept_count + CONCEPT_PRIOR).sqrt().recip())
@@ -94,7 +100,14 @@ fn best(
             let range = (i + 1).saturating_sub(*size)..i + 1;
             let whole = i + 1 >= *size || i + 1 == units.len();
             if whole && sums.live > 0.5 && allowed(&range) {
-                let value = sums.value(scales) + bias;
+                let value = match units.get(range.clone()) {
+                    Some([first, others @ ..])
+                        if !others.is_empty() && others.iter().all(|unit| unit.repeats(first)) =>
+                    {
+                        first.value(scales) + bias
+                    }
+                    _ => sums.value(scales) + bias,
+                };
                 if value > top.0 {
                     top = (value, range);
                 }
@@ -105,6 +118,32 @@ fn best(
         }
     }
     top
+}
+
+/// Which grams a unit has, nearly: 4,096 bits for at most some 1,500.
+struct Variety([u64; 64]);
+
+impl Variety {
+    const fn none() -> Self {
+        Self([0; 64])
+    }
+
+    #[inline]
+    fn note(&mut self, gram: u32) {
+        if let Some(word) = self.0.get_mut(gram as usize >> 6 & 63) {
+            *word |= 1 << (gram & 63);
+        }
+    }
+
+    /// The sum over a unit's grams, and their number. Where the same ones come again and again each counts once: a sum grows with
+    /// every repetition, its norm only with the root, and a word said eighty times would look like anything.
+    fn weigh(&self, grams: i32, count: u32) -> (f32, f32) {
+        let distinct = self.0.iter().map(|word| word.count_ones()).sum::<u32>();
+        if distinct * 3 >= count {
+            return (grams as f32, count as f32);
+        }
+        (grams as f32 * distinct as f32 / count as f32, distinct as f32)
+    }
 }
 
 /// The features of one unit.

@@ -9,7 +9,7 @@ use std::ops::{AddAssign, Range, SubAssign};
 use super::features::{Speaker, is_encoded, units};
 use super::gate::{SPAN, slot};
 use super::weights::Model;
-use super::{Sums, best, reach};
+use super::{Sums, Variety, best, reach};
 use crate::detect::injection::Lexicon;
 use crate::detect::words::{Starts, each_word_of_blocks};
 
@@ -130,9 +130,13 @@ impl Sample {
     }
 
     fn sums(&self, unit: &Unit, model: &Model, speaker: Speaker) -> Sums {
+        let mut variety = Variety::none();
+        self.grams(unit).iter().for_each(|gram| variety.note(*gram));
+        let sum = self.grams(unit).iter().map(|gram| model.gram(*gram)).sum::<i32>();
+        let (grams, gram_count) = variety.weigh(sum, self.grams(unit).len() as u32);
         Sums {
-            grams: self.grams(unit).iter().map(|gram| model.gram(*gram)).sum::<i32>() as f32,
-            gram_count: unit.grams.len() as f32,
+            grams,
+            gram_count,
             concepts: self.concepts(unit).iter().map(|concept| model.concept(*concept, speaker)).sum::<i32>() as f32,
             concept_count: unit.concepts.len() as f32,
             live: 1.0,

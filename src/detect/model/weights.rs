@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::features::{BUCKETS, CONCEPTS, Speaker, is_encoded, units};
 use super::gate::{Gate, KEYS};
-use super::{ALONE, Sums, WINDOWS, best, reach, sizes, unit};
+use super::{ALONE, Sums, Variety, WINDOWS, best, reach, sizes, unit};
 use crate::detect::injection::Lexicon;
 
 /// What the file begins with.
@@ -258,8 +258,10 @@ impl Model {
 
     fn unit(&self, text: &[u8], lexicon: &Lexicon, speaker: Speaker) -> Sums {
         let (mut grams, mut gram_count, mut concepts, mut concept_count) = (0, 0u32, 0, 0u32);
+        let mut variety = Variety::none();
         let gram = |gram| {
             grams += self.gram(gram);
+            variety.note(gram);
             gram_count += 1;
         };
         let concept = |concept| {
@@ -267,12 +269,7 @@ impl Model {
             concept_count += 1;
         };
         unit(text, lexicon, gram, concept);
-        Sums {
-            grams: grams as f32,
-            gram_count: gram_count as f32,
-            concepts: concepts as f32,
-            concept_count: concept_count as f32,
-            live: 0.0,
-        }
+        let (grams, gram_count) = variety.weigh(grams, gram_count);
+        Sums { grams, gram_count, concepts: concepts as f32, concept_count: concept_count as f32, live: 0.0 }
     }
 }
