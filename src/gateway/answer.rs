@@ -12,6 +12,7 @@ use super::admission::tell_allowance;
 use super::body;
 use super::context::{Context, Failure, Recorded};
 use super::problem::{Problem, StreamShape};
+use super::screen::Screen;
 use super::{Gate, audit};
 
 // As text: pingora takes the case of a text as it is, and of a `HeaderName` makes a copy.
@@ -135,6 +136,10 @@ impl Gate {
     /// `rest` is what may still go out before.
     pub(super) async fn end_stream(&self, session: &mut Session, context: &Context, rest: Bytes, problem: &Problem) {
         let Some(shape) = context.answering.stream else { return };
+        // Where messages pass unread, nobody knows whether the last is whole; after half a one nothing can be said.
+        if shape == StreamShape::Amazon && matches!(context.screened.screen, Screen::Off) {
+            return;
+        }
         let Some(end) = problem.stream_end(context.dialect, shape, context.id) else { return };
         let screened = context.screened.valve.is_some();
         let separator: &'static [u8] = match (screened || context.answering.between_events(), shape) {

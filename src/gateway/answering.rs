@@ -50,6 +50,8 @@ impl Answering {
             Some(if path.ends_with("/responses") { StreamShape::Responses } else { StreamShape::Events })
         } else if starts_with(kind, b"application/x-ndjson") {
             Some(StreamShape::Lines)
+        } else if starts_with(kind, b"application/vnd.amazon.eventstream") {
+            Some(StreamShape::Amazon)
         } else {
             None
         };

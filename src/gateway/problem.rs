@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::{Category, Dialect, RequestId};
+use crate::protocol::stream::amazon_message;
 
 /// An answer of Sentinel's own that is not a result.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,6 +222,18 @@ impl Problem {
         }
     }
 
+    /// Of what `ConverseStream` and `InvokeModelWithResponseStream` both know: SDKs raise these with their message.
+    fn amazon_exception(&self) -> &'static str {
+        match self.status {
+            _ if self.blocked.is_some() => "validationException",
+            429 => "throttlingException",
+            500 => "internalServerException",
+            503 => "serviceUnavailableException",
+            502 | 504 => "modelStreamErrorException",
+            _ => "validationException",
+        }
+    }
+
     fn openai_error(&self) -> OpenaiError<'_> {
         let param = self.blocked.as_ref().filter(|blocked| !blocked.is_of_answer()).map(|_| "messages");
         OpenaiError { kind: self.kind(), code: self.code, param, message: &self.message }
@@ -259,6 +272,13 @@ impl Problem {
     pub(super) fn stream_end(&self, dialect: Dialect, shape: StreamShape, id: RequestId) -> Option<Bytes> {
         let error = self.openai_error();
         Some(Bytes::from(match (shape, dialect) {
+            (StreamShape::Amazon, _) => {
+                let kind = self.amazon_exception();
+                let headers =
+                    [(":exception-type", kind), (":content-type", "application/json"), (":message-type", "exception")];
+                let body = json!({ "message": self.message, "code": self.code, "request_id": id }).to_string();
+                return Some(amazon_message(&headers, body.as_bytes()).into());
+            }
             (StreamShape::Lines, Dialect::Ollama) => {
                 format!("{}\n", json!({ "error": self.message, "code": self.code, "request_id": id }))
             }
@@ -298,6 +318,8 @@ pub(super) enum StreamShape {
     Responses,
     /// One JSON object a line.
     Lines,
+    /// Messages of an AWS event stream.
+    Amazon,
 }
 
 #[cfg(test)]
@@ -375,6 +397,11 @@ mod tests {
         assert!(messages.starts_with("event: error\ndata: {") && messages.contains("\"type\":\"error\""), "{messages}");
         assert!(end(Dialect::Ollama, StreamShape::Lines).unwrap().ends_with("}\n"));
         assert_eq!(end(Dialect::Bedrock, StreamShape::Events), None);
+        let amazon = Problem::upstream(502).stream_end(Dialect::Bedrock, StreamShape::Amazon, id).unwrap();
+        let amazon = String::from_utf8_lossy(&amazon);
+        for part in [":message-type", "exception", ":exception-type", "modelStreamErrorException", "{\"code\":"] {
+            assert!(amazon.contains(part), "{part}: {amazon}");
+        }
         for text in [chat, responses, messages] {
             let data = text.split("data: ").nth(1).unwrap().split('\n').next().unwrap();
             serde_json::from_str::<Value>(data).unwrap();

@@ -489,6 +489,7 @@ fn framing(content_type: &str) -> Option<Framing> {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "text/event-stream" => Some(Framing::Events),
+        "application/vnd.amazon.eventstream" => Some(Framing::Amazon),
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonl" => {
             Some(Framing::Lines)
         }
@@ -504,6 +505,7 @@ mod tests {
     fn streams_are_known_by_their_type() {
         assert_eq!(framing("text/event-stream; charset=utf-8"), Some(Framing::Events));
         assert_eq!(framing("Application/X-NDJSON"), Some(Framing::Lines));
+        assert_eq!(framing("application/vnd.amazon.eventstream"), Some(Framing::Amazon));
         assert_eq!((framing("application/json"), framing("")), (None, None));
     }
 }

@@ -209,6 +209,9 @@ fn answer(request: &Recorded, json: &serde_json::Value) -> Answer {
         ("POST", _) if path.ends_with(":generateContent") => others::gemini(json),
         ("POST", _) if path.ends_with(":streamGenerateContent") => others::gemini_stream(json),
         ("POST", _) if path.ends_with("/converse") => others::bedrock(json),
+        ("POST", _) if path.ends_with("/converse-stream") => others::bedrock_stream(json),
+        ("POST", _) if path.ends_with("/invoke") => anthropic::messages(json),
+        ("POST", _) if path.ends_with("/invoke-with-response-stream") => others::bedrock_invoke_stream(json),
         _ => openai::error(StatusCode::NOT_FOUND, "the mock does not know this path"),
     }
 }

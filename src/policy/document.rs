@@ -39,7 +39,7 @@ pub struct PolicyDocument {
     /// What to do with content that holds no readable text (images, archives).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary: Option<BinaryContent>,
-    /// The same for answers: speech, images, Bedrock's binary streams.
+    /// The same for answers: speech, images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary_answers: Option<BinaryContent>,
     /// What to do when the inspection itself breaks.

@@ -10,7 +10,15 @@ pub(super) static SHAPE: Shape = Shape { member, streams_by_default: false };
 
 const fn member(place: Place, key: Word) -> Place {
     let slot = match (place.slot, key) {
-        (_, Word::Index | Word::OutputIndex | Word::ContentIndex | Word::SummaryIndex | Word::Thought) => Slot::Ordinal,
+        (
+            _,
+            Word::Index
+            | Word::OutputIndex
+            | Word::ContentIndex
+            | Word::SummaryIndex
+            | Word::CamelContentBlockIndex
+            | Word::Thought,
+        ) => Slot::Ordinal,
         (Slot::Numbers, _) | (_, Word::Embedding | Word::Embeddings | Word::Logprobs | Word::TopLogprobs) => {
             Slot::Numbers
         }

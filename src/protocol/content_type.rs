@@ -39,7 +39,7 @@ pub(super) fn kind(content_type: Option<&str>, body: &[u8]) -> Result<ContentKin
 pub fn is_binary(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     ["audio/", "video/", "image/", "font/"].iter().any(|start| starts_with(essence, start))
-        || ["application/vnd.amazon.eventstream", "application/pdf", "application/zip", "application/gzip"]
+        || ["application/pdf", "application/zip", "application/gzip"]
             .iter()
             .any(|known| essence.eq_ignore_ascii_case(known))
 }

@@ -69,6 +69,9 @@ vocabulary! {
     Category = "category", CamelMaxOutputTokens = "maxOutputTokens", CamelTopP = "topP", CamelTopK = "topK",
     CamelStopSequences = "stopSequences", CamelMaxTokens = "maxTokens", InferenceConfig = "inferenceConfig",
     ToolUse = "toolUse", ToolResult = "toolResult", ToolUseIdCamel = "toolUseId", ToolSpec = "toolSpec",
+    CamelContentBlockIndex = "contentBlockIndex", CamelReasoningContent = "reasoningContent",
+    CamelRedactedContent = "redactedContent", Citation = "citation", Generation = "generation",
+    CamelOutputText = "outputText", Completion = "completion",
     InputSchemaCamel = "inputSchema", Bytes = "bytes", AnthropicVersion = "anthropic_version",
     // Values only: roles, types and the like.
     Developer = "developer", Assistant = "assistant", Tool = "tool", Human = "human", Auto = "auto", None = "none",

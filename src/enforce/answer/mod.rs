@@ -166,6 +166,18 @@ impl Judge {
         }
     }
 
+    /// Looks at texts that cannot be changed. Returns what the policy wants done.
+    fn beside(&mut self, texts: &[String]) -> Action {
+        let mut action = Action::Allow;
+        for text in texts {
+            let verdict = self.judge(text);
+            self.report.coverage.scanned += text.len() as u64;
+            action = action.max(verdict.action);
+            self.report.add(verdict, "*", 0);
+        }
+        action
+    }
+
     fn covered(&mut self, coverage: &Coverage) {
         let all = &mut self.report.coverage;
         all.decoded += coverage.decoded;
@@ -202,7 +214,7 @@ pub fn inspect_answer(
     let mut scratch = String::new();
     let mut texts: Vec<Text> = Vec::new();
     for (index, segment) in document.segments.iter().enumerate() {
-        let Some(channel) = document.channel(index) else {
+        let Some(channel) = document.channel(index, false) else {
             edits.extend(judge.string(&document, index, body, &mut scratch));
             continue;
         };
@@ -261,7 +273,7 @@ impl AnswerStream {
             attacks: policy.acts_on_attacks_in_answers(),
             judge: Judge { engine, policy, report: AnswerReport::default() },
             limits,
-            framer: Framer::new(framing),
+            framer: Framer::new(framing, limits.max_frame),
             current: None,
             queue: VecDeque::new(),
             first: 0,
@@ -338,7 +350,11 @@ impl AnswerStream {
 
     fn frames(&mut self, last: bool) {
         while self.stop.is_none() {
-            let Some(frame) = self.framer.next(last) else { return };
+            let frame = match self.framer.next(last) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return,
+                Err(unreadable) => return self.halt(self.next(), Stop::Unreadable(unreadable)),
+            };
             self.current = Some(frame.clone());
             if let Err(unreadable) = self.take(frame) {
                 self.halt(self.next(), Stop::Unreadable(unreadable));
@@ -348,6 +364,20 @@ impl AnswerStream {
 
     fn take(&mut self, frame: Frame) -> Result<(), Unreadable> {
         let number = self.next();
+        match self.judge.beside(frame.beside()) {
+            Action::Redact => {
+                return Err(Unreadable {
+                    status: 400,
+                    code: "unsupported_content",
+                    message: "what is to be taken out of it stands outside of the model's words".to_owned(),
+                });
+            }
+            Action::Block => {
+                self.halt(number, Stop::Blocked);
+                return Ok(());
+            }
+            _ => {}
+        }
         let payload = frame.payload();
         let said = payload.trim_ascii();
         if said.is_empty() || said == b"[DONE]" {
@@ -364,7 +394,7 @@ impl AnswerStream {
         let mut touched: Vec<usize> = Vec::new();
         let mut open = 0;
         for (index, segment) in document.segments.iter().enumerate() {
-            let Some(channel) = document.channel(index) else {
+            let Some(channel) = document.channel(index, frame.is_chunk()) else {
                 edits.extend(self.judge.string(&document, index, payload, &mut self.scratch));
                 continue;
             };
@@ -383,7 +413,7 @@ impl AnswerStream {
         if self.judge.report.verdict.blocked() {
             self.halt(number, Stop::Blocked);
         }
-        let ending = document.ending();
+        let ending = document.ending(frame.event());
         drop(document);
         self.waiting += frame.bytes().len();
         self.current = None;

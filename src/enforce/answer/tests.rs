@@ -1,5 +1,7 @@
 //! Streams as the providers write them, cut everywhere.
 
+mod amazon;
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;

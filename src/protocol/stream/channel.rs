@@ -1,6 +1,6 @@
 //! Which text a string of a frame goes on with.
 
-use super::super::document::{Document, Path, Source, Step};
+use super::super::document::{Document, Ordinal, Path, Source, Step};
 use super::super::vocabulary::Word;
 
 /// A text that arrives in pieces: a choice's content, a block, the arguments of a call. Two pieces with equal channels are
@@ -41,9 +41,10 @@ struct Way {
 }
 
 impl Document<'_> {
-    /// The text that a string of a frame goes on with; None when it stands for itself.
+    /// The text that a string of a frame goes on with; None when it stands for itself. `chunk`: the frame is an event of one
+    /// of the many providers behind Bedrock, so that whatever is called a text goes on.
     #[must_use]
-    pub fn channel(&self, segment: usize) -> Option<Channel> {
+    pub fn channel(&self, segment: usize, chunk: bool) -> Option<Channel> {
         if self.segments.get(segment)?.kind != Source::JsonString {
             return None;
         }
@@ -51,7 +52,9 @@ impl Document<'_> {
         let words = || way.iter().filter_map(|path| if let Step::Member(word) = path.step { Some(word) } else { None });
         let last = words().last()?;
         let goes_on = if words().any(|word| word == Word::Delta) {
-            !is_complete(last) && !words().any(|word| matches!(word, Word::Logprobs | Word::Annotations))
+            !is_complete(last) && !words().any(is_apart)
+        } else if chunk && is_text(last) {
+            !words().any(is_apart)
         } else {
             let mut named = [Word::Unknown; 4];
             for (slot, word) in named.iter_mut().zip(words()) {
@@ -87,8 +90,14 @@ impl Document<'_> {
     }
 
     /// What a frame says that it ends. A text whose end goes unseen is only held until the end of the stream.
+    /// `event` is the type that stands outside of the frame's own object, if one does.
     #[must_use]
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self, event: Option<&str>) -> Ending {
+        match event {
+            Some("contentBlockStop") => return Ending::Scope(self.root().0),
+            Some("messageStop") => return Ending::All,
+            _ => {}
+        }
         for (index, segment) in self.segments.iter().enumerate() {
             let Some(way) = self.way(index) else { continue };
             let paths: Vec<Path> = way.iter().collect();
@@ -141,7 +150,14 @@ impl Document<'_> {
         match step {
             Step::Whole => {}
             Step::Member(Word::ContentBlock) => hash.add(1 << 32 | u64::from(Word::Delta as u16)),
-            Step::Member(word) => hash.add(1 << 32 | u64::from(word as u16)),
+            Step::Member(word) => {
+                hash.add(1 << 32 | u64::from(word as u16));
+                let numbered =
+                    |ordinal: &&Ordinal| ordinal.word == Word::CamelContentBlockIndex && Some(ordinal.node) == inside;
+                for ordinal in self.ordinals.iter().filter(numbered) {
+                    hash.add(2 << 32 | u64::from(ordinal.value));
+                }
+            }
             Step::Index(place) => {
                 let mut number = place;
                 for ordinal in self.ordinals.iter().filter(|ordinal| Some(ordinal.node) == inside) {
@@ -191,6 +207,7 @@ const fn is_complete(word: Word) -> bool {
             | Word::ToolUseId
             | Word::Signature
             | Word::EncryptedContent
+            | Word::CamelRedactedContent
             | Word::StopReason
             | Word::StopSequence
             | Word::Status
@@ -199,6 +216,16 @@ const fn is_complete(word: Word) -> bool {
             | Word::Data
             | Word::Format
     )
+}
+
+/// Containers of a delta whose strings come whole.
+const fn is_apart(word: Word) -> bool {
+    matches!(word, Word::Logprobs | Word::Annotations | Word::Citation | Word::Citations)
+}
+
+/// What the providers behind Bedrock call the text of an event.
+const fn is_text(word: Word) -> bool {
+    matches!(word, Word::Text | Word::Content | Word::Completion | Word::Generation | Word::CamelOutputText)
 }
 
 /// FNV-1a over words of 64 bits.

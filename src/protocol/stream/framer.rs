@@ -2,6 +2,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use super::super::Unreadable;
+use super::amazon::{self, Message};
+
 /// How a stream is cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -9,9 +12,11 @@ pub enum Framing {
     Events,
     /// One JSON value a line.
     Lines,
+    /// Messages of an AWS event stream.
+    Amazon,
 }
 
-/// One event or line, with everything that ends it.
+/// One event, line or message, with everything that ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     bytes: Bytes,
@@ -23,6 +28,7 @@ enum Payload {
     At(Range<usize>),
     /// Of an event with several `data` lines.
     Joined(Vec<u8>),
+    Message(Box<Message>),
 }
 
 impl Frame {
@@ -38,7 +44,30 @@ impl Frame {
         match &self.payload {
             Payload::At(range) => self.bytes.get(range.clone()).unwrap_or_default(),
             Payload::Joined(joined) => joined,
+            Payload::Message(message) => message.payload(&self.bytes),
         }
+    }
+
+    /// The type that an AWS event stream gives a message.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        self.message()?.event.as_deref()
+    }
+
+    /// Texts that stand beside the payload and cannot be changed.
+    #[must_use]
+    pub fn beside(&self) -> &[String] {
+        self.message().map_or(&[], |message| &message.beside)
+    }
+
+    /// Whether the payload is a model's own event, in whatever form its provider gives it.
+    #[must_use]
+    pub fn is_chunk(&self) -> bool {
+        self.message().is_some_and(Message::is_chunk)
+    }
+
+    fn message(&self) -> Option<&Message> {
+        if let Payload::Message(message) = &self.payload { Some(message) } else { None }
     }
 
     /// The frame with another payload.
@@ -50,6 +79,7 @@ impl Frame {
                 let behind = self.bytes.get(range.end..).unwrap_or_default();
                 [before, payload, behind].concat()
             }
+            Payload::Message(message) => message.with_payload(&self.bytes, payload),
             Payload::Joined(_) => {
                 let mut out = Vec::with_capacity(self.bytes.len());
                 for line in self.bytes.split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -74,6 +104,8 @@ impl Frame {
 #[derive(Debug)]
 pub struct Framer {
     framing: Framing,
+    /// Bytes of a message; what has no length is measured by whoever pushes.
+    most: usize,
     buffer: BytesMut,
     /// Of the current frame: where the current line begins, and up to where no line end was found.
     line: usize,
@@ -85,8 +117,8 @@ pub struct Framer {
 
 impl Framer {
     #[must_use]
-    pub fn new(framing: Framing) -> Self {
-        Self { framing, buffer: BytesMut::new(), line: 0, searched: 0, data: Vec::new(), begun: false }
+    pub fn new(framing: Framing, most: usize) -> Self {
+        Self { framing, most, buffer: BytesMut::new(), line: 0, searched: 0, data: Vec::new(), begun: false }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -105,12 +137,33 @@ impl Framer {
     }
 
     /// The next whole frame; when nothing more comes (`last`) also one that was not ended.
-    pub fn next(&mut self, last: bool) -> Option<Frame> {
+    ///
+    /// # Errors
+    /// Only of messages: damaged, too long, or not ended.
+    pub fn next(&mut self, last: bool) -> Result<Option<Frame>, Unreadable> {
+        if self.framing == Framing::Amazon { self.next_message(last) } else { Ok(self.next_text(last)) }
+    }
+
+    fn next_message(&mut self, last: bool) -> Result<Option<Frame>, Unreadable> {
+        let length = amazon::length(&self.buffer, self.most)?;
+        let Some(message) = length.and_then(|length| self.buffer.get(..length)) else {
+            if last && !self.buffer.is_empty() {
+                let message = "it ends inside of a message".to_owned();
+                return Err(Unreadable { status: 400, code: "invalid_encoding", message });
+            }
+            return Ok(None);
+        };
+        let payload = Payload::Message(Box::new(Message::read(message)?));
+        let bytes = self.buffer.split_to(message.len()).freeze();
+        Ok(Some(Frame { bytes, payload }))
+    }
+
+    fn next_text(&mut self, last: bool) -> Option<Frame> {
         loop {
             let rest = self.buffer.get(self.searched..).unwrap_or_default();
             let found = match self.framing {
                 Framing::Events => memchr::memchr2(b'\n', b'\r', rest),
-                Framing::Lines => memchr::memchr(b'\n', rest),
+                _ => memchr::memchr(b'\n', rest),
             };
             let Some(at) = found.map(|at| self.searched + at) else {
                 self.searched = self.buffer.len();
@@ -204,13 +257,13 @@ mod tests {
     use super::*;
 
     fn frames(framing: Framing, pieces: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut framer = Framer::new(framing);
+        let mut framer = Framer::new(framing, 1 << 20);
         let mut frames = Vec::new();
         for piece in pieces {
             framer.push(piece);
-            frames.extend(std::iter::from_fn(|| framer.next(false)));
+            frames.extend(std::iter::from_fn(|| framer.next(false).unwrap()));
         }
-        frames.extend(std::iter::from_fn(|| framer.next(true)));
+        frames.extend(std::iter::from_fn(|| framer.next(true).unwrap()));
         frames.iter().map(|frame| (frame.bytes().to_vec(), frame.payload().to_vec())).collect()
     }
 
@@ -245,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_changed_payload_leaves_the_rest_of_its_frame_alone() {
-        let mut framer = Framer::new(Framing::Events);
+        let mut framer = Framer::new(Framing::Events, 1 << 20);
         framer.push(b"event: a\r\ndata: old\r\nid: 7\r\n\r\nid: 8\ndata: one\ndata: two\n\n");
         let changed = |frame: Frame, payload: &[u8]| String::from_utf8(frame.with_payload(payload)).unwrap();
-        assert_eq!(changed(framer.next(false).unwrap(), b"new"), "event: a\r\ndata: new\r\nid: 7\r\n\r\n");
-        assert_eq!(changed(framer.next(false).unwrap(), b"1\n2"), "id: 8\ndata: 1\ndata: 2\n\n");
+        assert_eq!(changed(framer.next(false).unwrap().unwrap(), b"new"), "event: a\r\ndata: new\r\nid: 7\r\n\r\n");
+        assert_eq!(changed(framer.next(false).unwrap().unwrap(), b"1\n2"), "id: 8\ndata: 1\ndata: 2\n\n");
     }
 }

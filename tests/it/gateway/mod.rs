@@ -1,6 +1,7 @@
 //! The gateway from outside: what clients send, what they get, what the upstream saw, and which row is left.
 
 mod answers;
+mod bedrock;
 mod bodies;
 mod credentials;
 mod faults;
