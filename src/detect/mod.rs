@@ -5,6 +5,7 @@
 //! ASCII is folded first, and read a second time in a normalised view when it holds invisible or look-alike characters ([`views`]).
 
 mod anchored;
+mod blocks;
 mod bytes;
 mod checks;
 mod injection;

@@ -5,6 +5,8 @@
     reason = "hash bits are masked to the table's size; positions are below the length of the text"
 )]
 
+use super::blocks::{Masks, masks, padded};
+
 pub(super) const HASH_BITS: u32 = 15;
 const WORDS: usize = 1 << (HASH_BITS - 6);
 
@@ -55,15 +57,33 @@ pub(super) const fn key_len(first: u8) -> usize {
 }
 
 /// The key of a word: its first letters, without the case of ASCII.
+#[inline]
 pub(super) fn key_of(word: &[u8]) -> u32 {
-    let len = word.first().map_or(0, |first| key_len(*first));
-    let mut bytes = [0u8; 8];
-    for (slot, byte) in bytes.iter_mut().zip(word.iter().take(len).take_while(|b| is_letter(**b))) {
-        *slot = byte | 0x20;
-    }
-    let [a, b, c, d, rest @ ..] = bytes;
-    u32::from_le_bytes([a, b, c, d]) ^ u32::from_le_bytes(rest).wrapping_mul(0x9E37_79B1)
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let eight = match word.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => word.iter().rev().fold(0, |eight, byte| eight << 8 | u64::from(*byte)),
+    };
+    let lower = eight | u64::from_ne_bytes([0x20; 8]);
+    // The highest bit of a byte comes to say that the byte is `a` or more, or more than `z`.
+    let (low, from_a) = (lower & !HIGH, u64::from_ne_bytes([0x80 - b'a'; 8]));
+    let beyond_z = u64::from_ne_bytes([0x80 - b'z' - 1; 8]);
+    let letters = (low + from_a) & !(low + beyond_z) | eight;
+    let run = (!letters & HIGH).trailing_zeros() as usize / 8;
+    let kept = lower & KEEPS[run.min(key_len(eight as u8)) & 15];
+    kept as u32 ^ ((kept >> 32) as u32).wrapping_mul(0x9E37_79B1)
 }
+
+/// So many of the first bytes of eight.
+const KEEPS: [u64; 16] = {
+    let mut keeps = [u64::MAX; 16];
+    let mut count = 0;
+    while count < 8 {
+        keeps[count] = (1 << (8 * count)) - 1;
+        count += 1;
+    }
+    keeps
+};
 
 /// The key of two words in a row, for phrases that begin with a word that is everywhere.
 #[inline]
@@ -77,46 +97,6 @@ pub(super) enum Start {
     Word { at: usize, key: u32 },
     /// The first of two words whose pair of keys may be in the second set.
     Pair { at: usize, key: u32 },
-}
-
-/// Bit masks of a block of 64 bytes.
-struct Masks {
-    letters: u64,
-    capitals: u64,
-    /// Bytes outside of ASCII.
-    wide: u64,
-    /// Bytes at which a word may start whatever precedes.
-    anywhere: u64,
-}
-
-/// One bit per byte that is one and not zero.
-#[inline]
-fn squeeze(flags: &[u8; 64]) -> u64 {
-    let mut mask = 0;
-    for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
-        mask |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (i * 8);
-    }
-    mask
-}
-
-/// Plain loops over bytes, which the compiler turns into vector code.
-#[inline]
-fn masks(block: &[u8; 64]) -> Masks {
-    let flags = |test: fn(u8) -> bool| {
-        let mut flags = [0u8; 64];
-        for (flag, byte) in flags.iter_mut().zip(block) {
-            *flag = u8::from(test(*byte));
-        }
-        squeeze(&flags)
-    };
-    let letters = flags(is_letter);
-    let capitals = flags(|b| b.wrapping_sub(b'A') < 26);
-    let (mut wide, mut anywhere) = (0, 0);
-    if !block.is_ascii() {
-        wide = flags(|b| b >= 0x80);
-        anywhere = flags(starts_anywhere);
-    }
-    Masks { letters, capitals, wide, anywhere }
 }
 
 /// What may begin with a word: one look answers for both.
@@ -172,14 +152,15 @@ pub(super) fn each_word_of_blocks(
     // Where words have no edges, three characters count as one word.
     let mut thirds = 0u32;
     let (mut previous, mut previous_at, mut previous_thirds, mut pending) = (0u32, 0usize, 0u32, 0u64);
+    let (mut keys, mut places, mut candidates) = ([0u32; 64], [0u8; 64], [0u8; 64]);
     let mut base = 0;
     while base < text.len() {
-        let mut padded = [0u8; 64];
+        let last_block;
         let block = match text[base..].first_chunk::<64>() {
             Some(block) => block,
             None => {
-                padded[..text.len() - base].copy_from_slice(&text[base..]);
-                &padded
+                last_block = padded(&text[base..]);
+                &last_block
             }
         };
         let Masks { letters, capitals, wide, anywhere } = masks(block);
@@ -193,7 +174,6 @@ pub(super) fn each_word_of_blocks(
         wide_before = wide >> 63;
         if wide == 0 {
             // Most text. All keys first, in a loop without a branch that depends on the words; few are then looked at.
-            let (mut keys, mut places, mut candidates) = ([0u32; 64], [0u8; 64], [0u8; 64]);
             let (mut count, mut worth, mut before) = (0usize, 0usize, pending);
             while starts != 0 {
                 let bit = starts.trailing_zeros() as usize;
@@ -203,7 +183,7 @@ pub(super) fn each_word_of_blocks(
                         let run = (!(letters >> bit)).trailing_zeros().min(4);
                         (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[run as usize]
                     }
-                    _ => key_of(&text[base + bit..text.len().min(base + bit + 8)]),
+                    _ => key_of(&text[base + bit..]),
                 };
                 let flags = asked.flags(key);
                 keys[count & 63] = key;
@@ -238,7 +218,7 @@ pub(super) fn each_word_of_blocks(
             base += 64;
             continue;
         }
-        let (mut keys, mut count) = ([0u32; 64], 0usize);
+        let mut count = 0usize;
         while starts != 0 {
             let bit = starts.trailing_zeros();
             starts &= starts - 1;
@@ -249,7 +229,7 @@ pub(super) fn each_word_of_blocks(
                 let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
                 (window | 0x2020_2020) & COUNTS[run as usize]
             } else {
-                key_of(&text[at..text.len().min(at + 8)])
+                key_of(&text[at..])
             };
             thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
             keys[count & 63] = key;

@@ -159,9 +159,10 @@ impl Table {
     #[inline]
     fn standing<'t>(&'t self, text: &'t [u8], at: usize, key: u32, gate: bool) -> impl Iterator<Item = &'t Entry> {
         let number = bucket(key);
-        let mut tail = [0u8; 4];
-        tail.iter_mut().zip(text.iter().skip(at + 4)).for_each(|(slot, byte)| *slot = byte | 0x20);
-        let tail = u32::from_le_bytes(tail);
+        let tail = match text.get(at + 4..).and_then(|tail| tail.first_chunk::<4>()) {
+            Some(tail) => u32::from_le_bytes(*tail) | 0x2020_2020,
+            None => last_letters(text.get(at + 4..).unwrap_or_default()),
+        };
         self.entries[usize::from(self.starts[number])..usize::from(self.starts[number + 1])].iter().filter(
             move |entry| {
                 entry.key == key
@@ -171,6 +172,11 @@ impl Table {
             },
         )
     }
+}
+
+/// The bytes of a tail of less than four.
+fn last_letters(tail: &[u8]) -> u32 {
+    tail.iter().rev().fold(0, |tail, byte| tail << 8 | u32::from(byte | 0x20))
 }
 
 fn tail_of(head: &[u8]) -> (u32, u32) {

@@ -1,24 +1,13 @@
 //! Where a sentence begins and ends.
 #![expect(clippy::indexing_slicing, reason = "positions are compared with the ends of the text")]
 
+use crate::detect::blocks::{ends, first_from, last_before};
 use crate::detect::bytes::{at, floor_boundary};
 
 /// A sentence is looked at for this many bytes on either side of a word; longer ones are read in windows.
 pub(super) const REACH: usize = 400;
 /// Windows of a sentence without an end overlap by so much, in bytes.
 pub(super) const OVERLAP: usize = 96;
-
-/// Bytes that can be the last of a sentence.
-const MARKS: [bool; 256] = {
-    let mut marks = [false; 256];
-    let ends = [b'.', b'!', b'?', b'\n', 0x82, 0x81, 0x9F];
-    let mut i = 0;
-    while i < ends.len() {
-        marks[ends[i] as usize] = true;
-        i += 1;
-    }
-    marks
-};
 
 /// Whether a sentence ends with the byte at `i`.
 fn ends_at(text: &[u8], i: usize) -> bool {
@@ -38,15 +27,13 @@ fn ends_at(text: &[u8], i: usize) -> bool {
 /// Bounds of the sentence around `word`, not before `floor`; the flag says that its end was not found.
 pub(super) fn around(text: &[u8], word: usize, floor: usize) -> (usize, usize, bool) {
     let lowest = floor.max(word.saturating_sub(REACH));
-    let mut start = word;
-    while start > lowest && !(MARKS[usize::from(text[start - 1])] && ends_at(text, start - 1)) {
-        start -= 1;
-    }
+    let is_end = |at| ends_at(text, at);
+    let mut start = last_before(text, lowest, word, ends, is_end).map_or(lowest, |last| last + 1);
     while start < word && text[start].is_ascii_whitespace() {
         start += 1;
     }
     let highest = (word + REACH).min(text.len());
-    match (word..highest).find(|i| MARKS[usize::from(text[*i])] && ends_at(text, *i)) {
+    match first_from(text, word, highest, ends, is_end) {
         Some(last) => (up(text, start), last + 1, false),
         None => (up(text, start), floor_boundary(text, highest), highest < text.len()),
     }

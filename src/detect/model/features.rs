@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::detect::blocks;
 use crate::domain::Role;
 
 /// Buckets of hashed words and character sequences.
@@ -130,20 +131,8 @@ impl Shape {
 
 /// Whether a unit is mostly escapes: what it says is seen in a view where they are undone, not here.
 pub(super) fn is_encoded(text: &[u8]) -> bool {
-    text.iter().filter(|byte| matches!(byte, b'%' | b'&' | b'\\')).count() * 12 > text.len()
+    blocks::count(text, blocks::escapes) * 12 > text.len()
 }
-
-/// Bytes that can be the last of a sentence.
-const MARKS: [bool; 256] = {
-    let mut marks = [false; 256];
-    let ends = [b'.', b'!', b'?', b'\n', 0x82];
-    let mut i = 0;
-    while i < ends.len() {
-        marks[ends[i] as usize] = true;
-        i += 1;
-    }
-    marks
-};
 
 /// Cuts a text into sentences and lines, short ones joined with what follows, long ones cut.
 pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
@@ -155,13 +144,10 @@ pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
         }
         let start = from;
         let most = text.len().min(start + LONGEST);
-        let mut at = most.min(start + SHORTEST);
-        while let Some(next) = text[at..most].iter().position(|byte| MARKS[usize::from(*byte)]) {
-            at += next + 1;
-            if ends(text, at - 1) {
-                from = at;
-                return Some(start..from);
-            }
+        let at = most.min(start + SHORTEST);
+        if let Some(last) = blocks::first_from(text, at, most, blocks::ends, |at| ends(text, at)) {
+            from = last + 1;
+            return Some(start..from);
         }
         from = most;
         if most < text.len() {
@@ -184,6 +170,7 @@ fn ends(text: &[u8], at: usize) -> bool {
         b'\n' => !next.is_ascii_lowercase(),
         // ideographic full stop
         0x82 => at >= 2 && text[at - 2] == 0xE3 && text[at - 1] == 0x80,
+        0x80.. => false,
         _ => matches!(next, b' ' | b'\n' | b'"' | b'\'' | b')' | b'*' | b'<' | b'\\'),
     }
 }

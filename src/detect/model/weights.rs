@@ -217,17 +217,23 @@ impl Model {
         lexicon: &Lexicon,
         speaker: Speaker,
     ) -> Option<(f32, Range<usize>)> {
+        let reach = reach(speaker);
         let mut parts: Vec<Part> = Vec::new();
-        let mut next = 0;
+        let (mut next, mut last) = (0, 0);
         for bytes in units(text) {
             while marks.get(next).is_some_and(|mark| mark + 64 <= bytes.start) {
                 next += 1;
             }
             let marked = marks.get(next).is_some_and(|mark| *mark < bytes.end) && !is_encoded(&text[bytes.clone()]);
+            if marked {
+                last = parts.len();
+            } else if next == marks.len() && parts.len() > last + reach {
+                // No window with a marked unit reaches farther.
+                break;
+            }
             let sums = marked.then(|| self.unit(&text[bytes.clone()], lexicon, speaker));
             parts.push(Part { bytes, sums, live: sums.is_some_and(|sums| self.is_live(sums, speaker)) });
         }
-        let reach = reach(speaker);
         let mut top: Option<(f32, Range<usize>)> = None;
         let mut from = 0;
         while let Some(first) = parts[from..].iter().position(|part| part.live).map(|first| from + first) {

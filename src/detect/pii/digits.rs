@@ -7,6 +7,7 @@
 use super::context::{Context, Nearby, Window};
 use super::{KnownRules, dates, numbers, phone};
 use crate::detect::Sink;
+use crate::detect::blocks::{self, first_from};
 use crate::detect::bytes::{at, is_word};
 
 /// Groups looked at together; a longer chain of groups is read in several clusters.
@@ -99,20 +100,6 @@ impl<'t> Cluster<'t, '_> {
     }
 }
 
-/// Start of the next digit at or behind `from`, 32 bytes at a time.
-fn next_digit(text: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    let blocks = text.get(from..)?.as_chunks::<32>();
-    for block in blocks.0 {
-        // A plain loop without a way out, which the compiler turns into vector code.
-        if block.iter().fold(0, |any, b| any | u8::from(b.wrapping_sub(b'0') < 10)) != 0 {
-            return block.iter().position(u8::is_ascii_digit).map(|i| at + i);
-        }
-        at += block.len();
-    }
-    blocks.1.iter().position(u8::is_ascii_digit).map(|i| at + i)
-}
-
 pub(super) fn scan<'t>(
     text: &'t [u8],
     known: &KnownRules,
@@ -122,7 +109,7 @@ pub(super) fn scan<'t>(
 ) {
     let mut from = 0;
     let mut window = Window::new(candidates);
-    while let Some(start) = next_digit(text, from) {
+    while let Some(start) = first_from(text, from, text.len(), blocks::digits, |_| true) {
         let mut end = run_end(text, start);
         let first_len = end - start;
         let next = next_group(text, end);
@@ -215,19 +202,4 @@ fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>)
         i += taken.unwrap_or(1);
     }
     read
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_found_in_any_block_and_other_bytes_are_not() {
-        for at in 0..20 {
-            let mut text = vec![b':'; 20];
-            text[at] = b'7';
-            assert_eq!(next_digit(&text, 0), Some(at));
-        }
-        assert_eq!(next_digit("ключ/:éßÄ\u{B2}\u{B9}".repeat(3).as_bytes(), 0), None);
-    }
 }

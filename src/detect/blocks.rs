@@ -1,0 +1,233 @@
+//! Which bytes of a block of 64 are of a kind, one bit each.
+
+use wide::i8x16;
+
+/// How many bytes a block has.
+pub(super) const BLOCK: usize = 64;
+
+/// Kinds of bytes that words are made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Masks {
+    /// ASCII letters and everything outside of ASCII.
+    pub letters: u64,
+    pub capitals: u64,
+    /// Bytes outside of ASCII.
+    pub wide: u64,
+    /// Lead bytes of three and more: at them a word may start whatever precedes.
+    pub anywhere: u64,
+}
+
+/// The first byte in `from..to` of a kind that zero is not of, if `accepts` takes it.
+#[inline]
+pub(super) fn first_from(
+    text: &[u8],
+    from: usize,
+    to: usize,
+    kind: impl Fn(&[u8; BLOCK]) -> u64,
+    accepts: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let (blocks, rest) = text.get(from..to)?.as_chunks::<BLOCK>();
+    let first = |at: usize, mut mask: u64| {
+        while mask != 0 {
+            let found = at + mask.trailing_zeros() as usize;
+            if accepts(found) {
+                return Some(found);
+            }
+            mask &= mask - 1;
+        }
+        None
+    };
+    let mut at = from;
+    for block in blocks {
+        if let Some(found) = first(at, kind(block)) {
+            return Some(found);
+        }
+        at += BLOCK;
+    }
+    first(at, kind(&padded(rest)))
+}
+
+/// The last such byte.
+#[inline]
+pub(super) fn last_before(
+    text: &[u8],
+    from: usize,
+    to: usize,
+    kind: impl Fn(&[u8; BLOCK]) -> u64,
+    accepts: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let (rest, blocks) = text.get(from..to)?.as_rchunks::<BLOCK>();
+    let last = |at: usize, mut mask: u64| {
+        while mask != 0 {
+            let bit = mask.ilog2();
+            if accepts(at + bit as usize) {
+                return Some(at + bit as usize);
+            }
+            mask &= !(1 << bit);
+        }
+        None
+    };
+    let mut at = to;
+    for block in blocks.iter().rev() {
+        at -= BLOCK;
+        if let Some(found) = last(at, kind(block)) {
+            return Some(found);
+        }
+    }
+    last(from, kind(&padded(rest)))
+}
+
+/// How many bytes are of a kind that zero is not of.
+#[inline]
+pub(super) fn count(text: &[u8], kind: impl Fn(&[u8; BLOCK]) -> u64) -> usize {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let whole: u32 = blocks.iter().map(|block| kind(block).count_ones()).sum();
+    (whole + kind(&padded(rest)).count_ones()) as usize
+}
+
+/// A short block, filled up with zeros.
+#[inline]
+pub(super) fn padded(rest: &[u8]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    if let Some(start) = block.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
+    block
+}
+
+type Lanes = [i8x16; 4];
+
+#[inline(always)]
+fn lanes(block: &[u8; BLOCK]) -> Lanes {
+    let [a, b, c, d, ..] = block.as_chunks::<16>().0 else { return [i8x16::ZERO; 4] };
+    [a, b, c, d].map(|sixteen| i8x16::new(sixteen.map(u8::cast_signed)))
+}
+
+/// The highest bit of every byte.
+#[inline(always)]
+fn bits(lanes: Lanes) -> u64 {
+    let [a, b, c, d] = lanes.map(|lane| u64::from(lane.to_bitmask()));
+    a | b << 16 | c << 32 | d << 48
+}
+
+#[inline(always)]
+fn is(lane: i8x16, byte: u8) -> i8x16 {
+    lane.simd_eq(i8x16::splat(byte.cast_signed()))
+}
+
+/// Between two bytes of ASCII, both included. As signed numbers all others are below them.
+#[inline(always)]
+fn within(lane: i8x16, first: u8, last: u8) -> i8x16 {
+    let (below, above) = (i8x16::splat(first.cast_signed() - 1), i8x16::splat(last.cast_signed() + 1));
+    lane.simd_gt(below) & above.simd_gt(lane)
+}
+
+#[inline(always)]
+pub(super) fn masks(block: &[u8; BLOCK]) -> Masks {
+    let lanes = lanes(block);
+    let small = i8x16::splat(0x20);
+    let wide = bits(lanes);
+    let anywhere = match wide {
+        0 => 0,
+        _ => bits(lanes.map(|lane| lane & lane.simd_gt(i8x16::splat(0xDFu8.cast_signed())))),
+    };
+    Masks {
+        letters: bits(lanes.map(|lane| within(lane | small, b'a', b'z'))) | wide,
+        capitals: bits(lanes.map(|lane| within(lane, b'A', b'Z'))),
+        wide,
+        anywhere,
+    }
+}
+
+#[inline(always)]
+pub(super) fn digits(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| within(lane, b'0', b'9')))
+}
+
+/// Bytes that can be the last of a sentence.
+#[inline(always)]
+pub(super) fn ends(block: &[u8; BLOCK]) -> u64 {
+    let lanes = lanes(block);
+    let ascii = bits(lanes.map(|lane| is(lane, b'.') | is(lane, b'!') | is(lane, b'?') | is(lane, b'\n')));
+    let others = match bits(lanes) {
+        0 => 0,
+        _ => bits(lanes.map(|lane| is(lane, 0x82) | is(lane, 0x81) | is(lane, 0x9F))),
+    };
+    ascii | others
+}
+
+/// Bytes that escapes begin with.
+#[inline(always)]
+pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| is(lane, b'%') | is(lane, b'&') | is(lane, b'\\')))
+}
+
+/// The same, byte by byte.
+#[cfg(test)]
+mod plain {
+    use super::{BLOCK, Masks};
+    use crate::detect::words::{is_letter, starts_anywhere};
+
+    fn mask(block: &[u8; BLOCK], kind: impl Fn(u8) -> bool) -> u64 {
+        block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(kind(*byte)))
+    }
+
+    pub(super) fn masks(block: &[u8; BLOCK]) -> Masks {
+        Masks {
+            letters: mask(block, is_letter),
+            capitals: mask(block, |byte| byte.is_ascii_uppercase()),
+            wide: mask(block, |byte| !byte.is_ascii()),
+            anywhere: mask(block, starts_anywhere),
+        }
+    }
+
+    pub(super) fn digits(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte.is_ascii_digit())
+    }
+
+    pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| matches!(byte, b'%' | b'&' | b'\\'))
+    }
+
+    pub(super) fn ends(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| matches!(byte, b'.' | b'!' | b'?' | b'\n' | 0x82 | 0x81 | 0x9F))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_of_the_same_kinds_in_every_place() {
+        for byte in 0..=255u8 {
+            for other in [0, b'a', b'Z', b'.', 0xE5] {
+                for at in 0..BLOCK {
+                    let mut block = [other; BLOCK];
+                    block[at] = byte;
+                    assert_eq!(masks(&block), plain::masks(&block));
+                    assert_eq!(digits(&block), plain::digits(&block));
+                    assert_eq!(ends(&block), plain::ends(&block));
+                    assert_eq!(escapes(&block), plain::escapes(&block));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_kind_are_found_in_any_block() {
+        for len in 1..200 {
+            for at in 0..len {
+                let mut text = vec![b':'; len];
+                text[at] = b'7';
+                text[len / 2] = b'7';
+                let first = |from, accepts: bool| first_from(&text, from, len, digits, |found| accepts || found == at);
+                let last = |to, accepts: bool| last_before(&text, 0, to, digits, |found| accepts || found == at);
+                assert_eq!((first(0, true), first(0, false)), (Some(at.min(len / 2)), Some(at)));
+                assert_eq!(count(&text, digits), if at == len / 2 { 1 } else { 2 });
+                assert_eq!((last(len, true), last(len, false)), (Some(at.max(len / 2)), Some(at)));
+                assert_eq!((first(at + 1, false), last(at, false)), (None, None));
+            }
+        }
+    }
+}
