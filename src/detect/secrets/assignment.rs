@@ -105,7 +105,7 @@ impl Assignments {
     }
 
     fn judge(&self, value: &[u8], kind: Kind, quoted: bool) -> Option<f32> {
-        if is_placeholder(value) || looks_like_code(value, quoted) {
+        if looks_like_code(value, quoted) || is_placeholder(value) {
             return None;
         }
         let classes = Classes::of(value);

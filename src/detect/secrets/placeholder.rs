@@ -1,6 +1,12 @@
 //! Values that documentation and templates use where a secret would stand.
 #![expect(clippy::indexing_slicing, reason = "windows of a fixed size")]
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+use crate::detect::literals::automaton;
+
 /// Lower-case parts that no random token contains by chance, or that only templates use.
 const TELL_TALES: &[&str] = &[
     "example",
@@ -42,6 +48,9 @@ const TELL_TALES: &[&str] = &[
     "abc123",
 ];
 
+/// All of them at once; a test proves that it is there.
+static ALL: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(TELL_TALES, false).ok());
+
 /// Whether a value is a vendor's example, a template variable, a mask, or one character repeated.
 pub(in crate::detect) fn is_placeholder(value: &[u8]) -> bool {
     let mut buffer = [0u8; 96];
@@ -49,7 +58,7 @@ pub(in crate::detect) fn is_placeholder(value: &[u8]) -> bool {
     buffer[..n].copy_from_slice(&value[..n]);
     buffer[..n].make_ascii_lowercase();
     let lower = &buffer[..n];
-    if TELL_TALES.iter().any(|word| memchr::memmem::find(lower, word.as_bytes()).is_some()) {
+    if ALL.as_ref().is_some_and(|all| all.is_match(lower)) {
         // A PEM frame is made of dashes.
         return !value.starts_with(b"-----BEGIN");
     }
