@@ -77,12 +77,26 @@ pub(super) fn last_before(
     last(from, kind(&padded(rest)))
 }
 
+/// Calls `each` with every block and where it begins; the last is filled up with zeros.
+#[inline]
+pub(super) fn each(text: &[u8], mut each: impl FnMut(usize, &[u8; BLOCK])) {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut at = 0;
+    for block in blocks {
+        each(at, block);
+        at += BLOCK;
+    }
+    if !rest.is_empty() {
+        each(at, &padded(rest));
+    }
+}
+
 /// How many bytes are of a kind that zero is not of.
 #[inline]
 pub(super) fn count(text: &[u8], kind: impl Fn(&[u8; BLOCK]) -> u64) -> usize {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let whole: u32 = blocks.iter().map(|block| kind(block).count_ones()).sum();
-    (whole + kind(&padded(rest)).count_ones()) as usize
+    let mut count = 0;
+    each(text, |_, block| count += kind(block).count_ones() as usize);
+    count
 }
 
 /// A short block, filled up with zeros.
@@ -156,6 +170,12 @@ pub(super) fn ends(block: &[u8; BLOCK]) -> u64 {
     ascii | others
 }
 
+/// Printed ASCII, letters and all.
+#[inline(always)]
+pub(super) fn printed(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| within(lane, b'!', b'~')))
+}
+
 /// Bytes that escapes begin with.
 #[inline(always)]
 pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
@@ -185,6 +205,10 @@ mod plain {
         mask(block, |byte| byte.is_ascii_digit())
     }
 
+    pub(super) fn printed(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte.is_ascii_graphic())
+    }
+
     pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
         mask(block, |byte| matches!(byte, b'%' | b'&' | b'\\'))
     }
@@ -208,6 +232,7 @@ mod tests {
                     assert_eq!(masks(&block), plain::masks(&block));
                     assert_eq!(digits(&block), plain::digits(&block));
                     assert_eq!(ends(&block), plain::ends(&block));
+                    assert_eq!(printed(&block), plain::printed(&block));
                     assert_eq!(escapes(&block), plain::escapes(&block));
                 }
             }

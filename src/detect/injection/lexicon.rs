@@ -21,6 +21,8 @@ struct Entry {
     /// Bytes five to eight of the first word, as far as it has them, and which of them count: most words that share four letters
     /// differ there.
     tail: (u32, u32),
+    /// How many bytes of the pattern stand in the text if key and tail do.
+    known: usize,
     groups: u64,
     gate: bool,
 }
@@ -74,6 +76,8 @@ impl Lexicon {
                         key,
                         first: key_of(head),
                         tail: tail_of(head),
+                        // Letters outside of ASCII share keys, and so may pairs of words.
+                        known: if key == key_of(head) && head.is_ascii() { head.len().min(8) } else { 0 },
                         pattern: form.into(),
                         groups: *groups,
                         gate: *gate,
@@ -168,7 +172,7 @@ impl Table {
                 entry.key == key
                     && tail & entry.tail.1 == entry.tail.0
                     && (entry.gate || !gate)
-                    && stands(text, at, &entry.pattern)
+                    && stands(text, at + entry.known, entry.pattern.get(entry.known..).unwrap_or_default())
             },
         )
     }

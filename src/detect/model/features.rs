@@ -82,14 +82,19 @@ impl Shape {
 
     /// One bit per feature that the bytes have.
     fn of(text: &[u8]) -> u32 {
-        let (mut letters, mut capitals, mut digits, mut longest, mut marks, mut wide) =
+        let (mut letters, mut capitals, mut wide, mut digits, mut longest, mut marks) =
             (0u32, 0u32, 0u32, 0u32, 0u32, 0u32);
         let mut bits = 0;
-        let mut before = b' ';
-        for (i, byte) in text.iter().copied().enumerate() {
+        // Behind the byte looked at last.
+        let mut next = 0;
+        let mut look = |i: usize| {
+            let byte = text[i];
+            let before = if i > 0 { text[i - 1] } else { b' ' };
+            if i > next {
+                digits = 0;
+            }
+            next = i + 1;
             match byte {
-                b'a'..=b'z' => letters += 1,
-                b'A'..=b'Z' => (letters, capitals) = (letters + 1, capitals + 1),
                 b'0'..=b'9' => {
                     digits += 1;
                     longest = longest.max(digits);
@@ -109,14 +114,23 @@ impl Shape {
                 b'{' if before == b'{' || before == b'$' => bits |= 1 << Self::VARIABLE,
                 b'{' | b'}' | b';' | b'=' | b'<' | b'>' | b'_' | b'(' => marks += 1,
                 b':' if text.get(i + 1).is_none_or(u8::is_ascii_whitespace) => bits |= 1 << Self::COLON,
-                128.. => wide += 1,
                 _ => {}
             }
             if !byte.is_ascii_digit() && byte != b'-' {
                 digits = 0;
             }
-            before = byte;
-        }
+        };
+        blocks::each(text, |at, block| {
+            let masks = blocks::masks(block);
+            letters += (masks.letters & !masks.wide).count_ones();
+            capitals += masks.capitals.count_ones();
+            wide += masks.wide.count_ones();
+            let mut rest = blocks::printed(block) & !masks.letters;
+            while rest != 0 {
+                look(at + rest.trailing_zeros() as usize);
+                rest &= rest - 1;
+            }
+        });
         let len = u32::try_from(text.len()).unwrap_or(u32::MAX).max(1);
         let mut flag = |holds: bool, shape: u32| bits |= u32::from(holds) << shape;
         flag(longest >= 7, Self::NUMBER);
@@ -182,6 +196,23 @@ fn bucket(value: u64, salt: u64) -> u32 {
     ((value ^ salt).wrapping_mul(PRIME) >> (64 - BUCKET_BITS)) as u32
 }
 
+/// The symbol of each byte of ASCII, zero for others, and whether it is part of a word.
+const SYMBOLS: [(u8, u8); 256] = {
+    let mut symbols = [(0, 0); 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        symbols[byte as usize] = match byte {
+            b'a'..=b'z' => (byte, 1),
+            b'A'..=b'Z' => (byte | 0x20, 1),
+            b'0'..=b'9' => (b'0', 1),
+            0..=b' ' => (b' ', 0),
+            _ => (byte, 0),
+        };
+        byte += 1;
+    }
+    symbols
+};
+
 /// Calls `emit` with a bucket for every character sequence, word and pair of words of a unit.
 #[inline]
 pub(super) fn grams(text: &[u8], mut emit: impl FnMut(u32)) {
@@ -193,13 +224,8 @@ pub(super) fn grams(text: &[u8], mut emit: impl FnMut(u32)) {
     while at < text.len() {
         let byte = text[at];
         at += 1;
-        let (symbol, kind) = match byte {
-            b'a'..=b'z' => (u64::from(byte), 1),
-            b'A'..=b'Z' => (u64::from(byte | 0x20), 1),
-            b'0'..=b'9' => (u64::from(b'0'), 1),
-            0..=b' ' => (u64::from(b' '), 0),
-            33..128 => (u64::from(byte), 0),
-            _ => {
+        let (symbol, kind) = match SYMBOLS[usize::from(byte)] {
+            (0, _) => {
                 let mut code = u64::from(byte);
                 while at < text.len() && (text[at] & 0xC0) == 0x80 {
                     code = code << 8 | u64::from(text[at]);
@@ -207,6 +233,7 @@ pub(super) fn grams(text: &[u8], mut emit: impl FnMut(u32)) {
                 }
                 (0x80 | (code.wrapping_mul(PRIME) >> 53), if byte >= 0xE0 { 2 } else { 1 })
             }
+            (symbol, kind) => (u64::from(symbol), kind),
         };
         if symbol == u64::from(b' ') && last & 0xFFF == u64::from(b' ') {
             continue;
@@ -228,14 +255,17 @@ pub(super) fn grams(text: &[u8], mut emit: impl FnMut(u32)) {
             }
         }
         last = last << 12 | symbol;
+        if seen >= 4 {
+            emit(bucket(last & 0xF_FFFF_FFFF, 3));
+            emit(bucket(last & 0xFFFF_FFFF_FFFF, 4));
+            emit(bucket(last & 0xFFF_FFFF_FFFF_FFFF, 5));
+            continue;
+        }
         seen += 1;
         if seen >= 3 {
             emit(bucket(last & 0xF_FFFF_FFFF, 3));
             if seen >= 4 {
                 emit(bucket(last & 0xFFFF_FFFF_FFFF, 4));
-                if seen >= 5 {
-                    emit(bucket(last & 0xFFF_FFFF_FFFF_FFFF, 5));
-                }
             }
         }
     }

@@ -265,8 +265,10 @@ impl Model {
     fn unit(&self, text: &[u8], lexicon: &Lexicon, speaker: Speaker) -> Sums {
         let (mut grams, mut gram_count, mut concepts, mut concept_count) = (0, 0u32, 0, 0u32);
         let mut variety = Variety::none();
-        let gram = |gram| {
-            grams += self.gram(gram);
+        // It always has this length; without knowing so every look into it compares.
+        let Some(table) = self.grams.first_chunk::<BUCKETS>() else { return Sums::default() };
+        let gram = |gram: u32| {
+            grams += i32::from(table[gram as usize & (BUCKETS - 1)]);
             variety.note(gram);
             gram_count += 1;
         };
