@@ -14,18 +14,21 @@ use super::bytes::{ends_word, entropy, is_word, starts_word};
 use super::literals::Literals;
 use super::pack::RuleSpec;
 use super::secrets::{Check, Proof, is_placeholder};
-use super::words::{KeySet, key_of};
+use super::words::{KeySet, hash, key_of};
 use crate::domain::Rule;
 
 /// The longest match looked for, in bytes.
 const WINDOW: usize = 4096;
 /// Attempts within one unbroken run of token bytes. Real tokens sit at the start of their run; the bound keeps hostile runs linear.
 const ATTEMPTS_PER_RUN: usize = 12;
+const BUCKETS: usize = 256;
 
 /// Compiled pattern rules.
 pub(super) struct Anchored {
-    /// Anchors that start with a letter, by the key of their first word, sorted.
+    /// Anchors that start with a letter, with the key of their first word, sorted by bucket.
     words: Vec<(u32, Box<[u8]>, Vec<u16>)>,
+    /// Where each bucket begins in them.
+    buckets: Vec<usize>,
     keys: KeySet,
     /// Anchors that start with anything else.
     symbols: Literals,
@@ -92,10 +95,12 @@ impl Anchored {
                 by_key.push((key, anchor.as_bytes().into(), rules.clone()));
             }
         }
-        by_key.sort_by_key(|(key, _, _)| *key);
+        by_key.sort_by_key(|(key, _, _)| bucket(*key));
+        let buckets = (0..=BUCKETS).map(|number| by_key.partition_point(|(key, _, _)| bucket(*key) < number)).collect();
         match symbols_found {
             Ok(literals) if faults.is_empty() => Ok(Self {
                 words: by_key,
+                buckets,
                 keys,
                 symbols: literals,
                 symbol_rules: symbols.into_iter().map(|(_, rules)| rules).collect(),
@@ -121,8 +126,8 @@ impl Anchored {
         if at < run.end && run.attempts > ATTEMPTS_PER_RUN {
             return;
         }
-        let from = self.words.partition_point(|(other, _, _)| *other < key);
-        for (_, anchor, rules) in self.words[from..].iter().take_while(|(other, _, _)| *other == key) {
+        let own = self.buckets[bucket(key)]..self.buckets[bucket(key) + 1];
+        for (_, anchor, rules) in self.words[own].iter().filter(|(other, _, _)| *other == key) {
             if text[at..].starts_with(anchor) {
                 self.attempt(text, at, rules, run, sink);
             }
@@ -151,6 +156,10 @@ impl Anchored {
             rule.attempt(text, at, run.end, sink);
         }
     }
+}
+
+fn bucket(key: u32) -> usize {
+    (hash(key) as usize) & (BUCKETS - 1)
 }
 
 /// Keys under which words that begin with the anchor can be met: a key has four letters, so a shorter anchor of letters only may be

@@ -91,6 +91,18 @@ pub(super) fn each(text: &[u8], mut each: impl FnMut(usize, &[u8; BLOCK])) {
     }
 }
 
+/// Calls `found` for every byte of a kind that zero is not of.
+#[inline]
+pub(super) fn each_of(text: &[u8], kind: impl Fn(&[u8; BLOCK]) -> u64, mut found: impl FnMut(usize)) {
+    each(text, |at, block| {
+        let mut mask = kind(block);
+        while mask != 0 {
+            found(at + mask.trailing_zeros() as usize);
+            mask &= mask - 1;
+        }
+    });
+}
+
 /// How many bytes are of a kind that zero is not of.
 #[inline]
 pub(super) fn count(text: &[u8], kind: impl Fn(&[u8; BLOCK]) -> u64) -> usize {
@@ -176,6 +188,11 @@ pub(super) fn printed(block: &[u8; BLOCK]) -> u64 {
     bits(lanes(block).map(|lane| within(lane, b'!', b'~')))
 }
 
+#[inline(always)]
+pub(super) fn colons(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| is(lane, b':')))
+}
+
 /// Bytes that escapes begin with.
 #[inline(always)]
 pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
@@ -249,6 +266,10 @@ mod tests {
                 let first = |from, accepts: bool| first_from(&text, from, len, digits, |found| accepts || found == at);
                 let last = |to, accepts: bool| last_before(&text, 0, to, digits, |found| accepts || found == at);
                 assert_eq!((first(0, true), first(0, false)), (Some(at.min(len / 2)), Some(at)));
+                let mut all = Vec::new();
+                each_of(&text, digits, |found| all.push(found));
+                assert_eq!((all.first(), all.last()), (Some(&at.min(len / 2)), Some(&at.max(len / 2))));
+                assert_eq!(colons(&padded(&[b':'; 3])), 7);
                 assert_eq!(count(&text, digits), if at == len / 2 { 1 } else { 2 });
                 assert_eq!((last(len, true), last(len, false)), (Some(at.max(len / 2)), Some(at)));
                 assert_eq!((first(at + 1, false), last(at, false)), (None, None));

@@ -250,10 +250,10 @@ impl Engine {
     fn without_words(&self, text: &[u8], context: &[usize], sink: &mut Sink<'_>) {
         self.pii.scan(text, context, sink);
         let mut done = 0;
-        for colon in memchr::memchr_iter(b':', text) {
+        blocks::each_of(text, blocks::colons, |colon| {
             self.pii.colon(text, colon, &mut done, sink);
             self.secrets.colon(text, colon, sink);
-        }
+        });
         if text.len() >= SHORTEST_SECRET {
             self.tokens.scan_symbols(text, sink);
         }

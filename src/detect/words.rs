@@ -108,8 +108,8 @@ pub(super) struct Starts {
 
 /// The key is one of those asked for.
 const WORD: u64 = 1;
-/// The key is the first of a pair.
-const FIRST: u64 = 2;
+/// The key is the first of a pair. The next bit, so that one shift puts it in the place of [`WORD`].
+const FIRST: u64 = WORD << 1;
 
 impl Starts {
     /// `firsts` are the keys of the first words of `pairs`.
@@ -129,8 +129,22 @@ impl Starts {
     }
 }
 
-/// For a word of so many letters, what of its first four bytes counts.
-const COUNTS: [u32; 5] = [0, 0xFF, 0xFFFF, 0x00FF_FFFF, u32::MAX];
+/// For the letters among four bytes, what of them counts as a word that starts with the first.
+const COUNTS: [u32; 16] = {
+    let mut counts = [0; 16];
+    let mut letters = 0u32;
+    while letters < 16 {
+        counts[letters as usize] = match letters.trailing_ones() {
+            0 => 0,
+            1 => 0xFF,
+            2 => 0xFFFF,
+            3 => 0x00FF_FFFF,
+            _ => u32::MAX,
+        };
+        letters += 1;
+    }
+    counts
+};
 
 /// Calls `found` with the number of the word for word starts whose key may be one of `asked`, and for the first of two words whose
 /// pair may be. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
@@ -180,8 +194,7 @@ pub(super) fn each_word_of_blocks(
                 starts &= starts - 1;
                 let key = match block.get(bit..bit + 4) {
                     Some(&[a, b, c, d]) => {
-                        let run = (!(letters >> bit)).trailing_zeros().min(4);
-                        (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[run as usize]
+                        (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize]
                     }
                     _ => key_of(&text[base + bit..]),
                 };
@@ -189,7 +202,7 @@ pub(super) fn each_word_of_blocks(
                 keys[count & 63] = key;
                 places[count & 63] = bit as u8;
                 candidates[worth & 63] = count as u8;
-                worth += usize::from(flags & WORD | before & FIRST != 0);
+                worth += ((flags | before >> 1) & WORD) as usize;
                 before = flags;
                 count += 1;
             }
@@ -224,10 +237,9 @@ pub(super) fn each_word_of_blocks(
             starts &= starts - 1;
             let at = base + bit as usize;
             let key = if bit <= 60 && (wide >> bit & 1 == 0 || anywhere >> bit & 1 == 1) {
-                let run = (!(letters >> bit)).trailing_zeros().min(4);
                 let from = bit as usize;
                 let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
-                (window | 0x2020_2020) & COUNTS[run as usize]
+                (window | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize]
             } else {
                 key_of(&text[at..])
             };

@@ -17,8 +17,8 @@ const MONTHS: &[&[u8]] =
 pub(super) fn is_date(cluster: &Cluster<'_, '_>, i: usize) -> bool {
     let groups = cluster.groups();
     if i + 3 > groups.len()
-        || cluster.separator(i) != cluster.separator(i + 1)
         || !matches!(cluster.separator(i), b"/" | b"-" | b".")
+        || cluster.separator(i) != cluster.separator(i + 1)
         || cluster.separator(i + 2) == cluster.separator(i)
     {
         return false;

@@ -11,10 +11,17 @@ use crate::detect::Sink;
 use crate::detect::bytes::{at, is_word};
 use crate::detect::pack::Recognizer;
 
+/// Digits of a number, and groups that they are written in.
+const FEWEST_DIGITS: usize = 7;
+const MOST_GROUPS: usize = 6;
+
 pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.phone.as_ref()?;
     let text = cluster.text;
     let first = cluster.groups()[i];
+    if cluster.groups()[i..].iter().take(MOST_GROUPS).map(|group| group.len()).sum::<usize>() < FEWEST_DIGITS {
+        return None;
+    }
     let before = if first.start > 0 { text[first.start - 1] } else { b' ' };
     let opened = before == b'(';
     let outer = if opened && first.start > 1 { text[first.start - 2] } else { before };
@@ -33,7 +40,7 @@ pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules,
         return None;
     }
     let digits: usize = cluster.groups()[i..i + taken].iter().map(|group| group.len()).sum();
-    if digits < 7 || is_date(cluster, i) {
+    if digits < FEWEST_DIGITS || is_date(cluster, i) {
         return None;
     }
     let strong = if plus {
@@ -77,7 +84,7 @@ fn extent(cluster: &Cluster<'_, '_>, i: usize) -> usize {
     let groups = cluster.groups();
     let mut digits = groups[i].len();
     let mut taken = 1;
-    while i + taken < groups.len() && taken < 6 {
+    while i + taken < groups.len() && taken < MOST_GROUPS {
         let separator = cluster.separator(i + taken - 1);
         let written =
             matches!(separator, b" " | b"-" | b"." | b"/" | b"(" | b")" | b") " | b" (" | b")-" | b" - " | b"\xC2\xA0");
