@@ -2,7 +2,8 @@
 //!
 //! Personal data and secrets are searched in the original bytes: a vector search or a byte class finds candidates (a digit run, an
 //! `@`, the start of a token), a validator judges each. Injection rules are scored sentence by sentence. Text that is not plain
-//! ASCII is folded first, and read a second time in a normalised view when it holds invisible or look-alike characters ([`views`]).
+//! ASCII is folded first, and read a second time in a normalised view when it holds invisible or look-alike characters. What is
+//! encoded or disguised is read again as what it stands for ([`views`]).
 
 mod anchored;
 mod blocks;
@@ -31,6 +32,7 @@ use pack::{Pack, RuleSpec};
 use pii::Pii;
 use secrets::{Read, Secrets};
 use sink::Sink;
+use views::{Clues, View};
 use words::{KeySet, Start, Starts, each_word, each_word_of_blocks};
 
 /// The packs that are built in.
@@ -75,6 +77,8 @@ pub struct Engine {
     secrets: Secrets,
     injection: Injection,
     model: Option<(Model, Arc<Rule>)>,
+    /// Words that tell of a disguise.
+    clues: KeySet,
 }
 
 impl Engine {
@@ -167,8 +171,10 @@ impl Engine {
         keys.extend(tokens.keys());
         keys.extend(secrets.keys());
         keys.extend(pii.keys());
+        let clues = views::clue_keys();
+        keys.extend(&clues);
         let starts = injection.starts(&keys);
-        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None })
+        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None, clues })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -200,16 +206,10 @@ impl Engine {
         }
         let mut sink = Sink::new(text, segment, out);
         let bytes = text.as_bytes();
-        let mut state = State {
-            score: self.injection.start(role),
-            speaker: Speaker::of(role),
-            certain: false,
-            run: Run::default(),
-            read: Read::default(),
-            context: Vec::new(),
-        };
+        let mut state = State::new(self.injection.start(role), Speaker::of(role), false);
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
+            self.views(text, 0, &state, &mut sink);
         } else {
             self.pieces(text, &mut state, &mut sink);
         }
@@ -223,27 +223,72 @@ impl Engine {
             for (offset, piece) in views::pieces(text, PIECE) {
                 if piece.is_ascii() {
                     self.words(text.as_bytes(), offset, piece.as_bytes(), state, sink);
+                    self.views(piece, offset, state, sink);
                     continue;
                 }
                 let odd = views::fold(piece, &mut scratch.folded);
                 self.words(text.as_bytes(), offset, &scratch.folded, state, sink);
                 if odd {
                     views::normalise(piece, &mut scratch.view);
-                    sink.through(offset, &scratch.view, |text, sink| {
-                        let mut own = State {
-                            score: state.score.again(),
-                            speaker: state.speaker,
-                            certain: state.certain,
-                            run: Run::default(),
-                            read: Read::default(),
-                            context: Vec::new(),
-                        };
-                        self.words(text, 0, text, &mut own, sink);
-                        self.without_words(text, &own.context, sink);
-                    });
+                    let own = self.through(offset, &scratch.view, state, sink);
+                    self.nested(&scratch.view, offset, &own, 0, &mut views::Budget::of(piece), sink);
+                } else {
+                    self.views(piece, offset, state, sink);
                 }
             }
         });
+    }
+
+    /// Runs the detectors over a view of the piece at `offset`.
+    fn through<'e>(&'e self, offset: usize, view: &View, state: &State<'e>, sink: &mut Sink<'_>) -> State<'e> {
+        let mut own = State::new(state.score.again(), state.speaker, state.certain);
+        let mut folded = Vec::new();
+        sink.through(offset, view, |text, sink| {
+            let text = if text.is_ascii() {
+                text
+            } else {
+                views::fold(&view.text, &mut folded);
+                &folded
+            };
+            self.words(text, 0, text, &mut own, sink);
+            self.without_words(view.text.as_bytes(), &own.context, sink);
+        });
+        own
+    }
+
+    /// Reads what is encoded or disguised in the piece at `offset`, whose words were seen by `state`.
+    fn views(&self, piece: &str, offset: usize, state: &State<'_>, sink: &mut Sink<'_>) {
+        let Some(hints) = views::hints(piece.as_bytes(), state.clues) else { return };
+        let mut budget = views::Budget::of(piece);
+        for (kind, regions) in hints.regions() {
+            if let Some(view) = views::decode(kind, piece, regions, &mut budget) {
+                let own = self.through(offset, &view, state, sink);
+                self.nested(&view, offset, &own, 1, &mut budget, sink);
+            }
+        }
+    }
+
+    /// The same for what is encoded once more inside of a view.
+    fn nested(
+        &self,
+        outer: &View,
+        offset: usize,
+        state: &State<'_>,
+        depth: usize,
+        budget: &mut views::Budget,
+        sink: &mut Sink<'_>,
+    ) {
+        if depth == views::DEPTH {
+            return;
+        }
+        let Some(hints) = views::hints(outer.text.as_bytes(), state.clues) else { return };
+        for (kind, regions) in hints.regions().filter(|(kind, _)| Some(*kind) != outer.undone()) {
+            if let Some(mut view) = views::decode(kind, &outer.text, regions, budget) {
+                view.behind(outer);
+                let own = self.through(offset, &view, state, sink);
+                self.nested(&view, offset, &own, depth + 1, budget, sink);
+            }
+        }
     }
 
     /// Detectors that search the text for other things than words.
@@ -262,6 +307,7 @@ impl Engine {
     /// Detectors that begin at the start of a word. `piece` is the part of `text` at `offset`, folded if need be.
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
+        state.clues = Clues::default();
         let (speaker, certain) = (state.speaker, state.certain);
         let mut found = |start: Start| {
             let Start::Word { at, key } = start else {
@@ -269,6 +315,9 @@ impl Engine {
             };
             if self.pii.keys().may_hold(key) {
                 state.context.push(offset + at);
+            }
+            if self.clues.may_hold(key) {
+                state.clues.word(piece, at);
             }
             if self.injection.keys().may_hold(key) {
                 state.score.word(piece, &start, &mut sink.at(offset));
@@ -305,6 +354,22 @@ struct State<'e> {
     read: Read,
     /// Where words stand that may say what a number is.
     context: Vec<usize>,
+    /// Of the piece read last.
+    clues: Clues,
+}
+
+impl<'e> State<'e> {
+    fn new(score: Scoring<'e>, speaker: Speaker, certain: bool) -> Self {
+        Self {
+            score,
+            speaker,
+            certain,
+            run: Run::default(),
+            read: Read::default(),
+            context: Vec::new(),
+            clues: Clues::default(),
+        }
+    }
 }
 
 fn rule_of(pack: &Pack, spec: &RuleSpec) -> Arc<Rule> {

@@ -72,15 +72,25 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The span in the original text, widened to character boundaries.
+    /// The span in the original text, widened to character boundaries; none for what a view shows as it is in the text, where it
+    /// was read already.
     fn original(&self, span: Range<usize>) -> Option<Range<usize>> {
-        let span = match self.view {
-            Some(view) => view.original(span),
-            None => span,
+        let whole = |span: Range<usize>| {
+            let start = self.text.floor_char_boundary(span.start + self.offset);
+            let end = self.text.ceil_char_boundary(span.end + self.offset);
+            start..end
         };
-        let start = self.text.floor_char_boundary(span.start + self.offset);
-        let end = self.text.ceil_char_boundary(span.end + self.offset);
-        (start < end).then_some(start..end)
+        let original = match self.view {
+            Some(view) => {
+                let original = whole(view.original(span.clone()));
+                if self.text.as_bytes().get(original.clone()) == view.text.as_bytes().get(span) {
+                    return None;
+                }
+                original
+            }
+            None => whole(span),
+        };
+        (original.start < original.end).then_some(original)
     }
 
     fn add(&mut self, rule: &Arc<Rule>, confidence: f32, span: Range<usize>) {

@@ -1,12 +1,26 @@
 //! Other readings of a text: folded (same length, lower case, punctuation blanked) and normalised (invisible characters stripped,
 //! compatibility forms and look-alike letters replaced), the latter with a map back to the original bytes.
 //!
-//! The normalised view is made only for text that [`fold`] calls odd. Further views (decoded base64, percent, …) have the same shape.
+//! The normalised view is made only for text that [`fold`] calls odd. What is encoded or disguised is decoded where [`hints`] finds
+//! signs of it; these views have the same shape, and hold no more than the surroundings of what was decoded.
+
+mod disguise;
+mod encoded;
+mod hints;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use hints::Kind as ViewKind;
+pub(super) use hints::{Clues, clue_keys, hints};
 use unicode_normalization::UnicodeNormalization as _;
+
+/// Views inside of views.
+pub(super) const DEPTH: usize = 3;
+/// So much of the text around what was decoded is read with it, in bytes.
+const AROUND: usize = 160;
 
 /// Buffers of a thread, reused.
 #[derive(Default)]
@@ -19,22 +33,184 @@ pub(super) struct Scratch {
 #[derive(Default)]
 pub(super) struct View {
     pub text: String,
-    /// For every byte of `text` the offset of the character that it came from; one more for the end.
-    origins: Vec<u32>,
+    /// For every byte of `text` the bytes of the original that carry it.
+    origins: Vec<(u32, u32)>,
+    /// Length of the original.
+    len: usize,
+    kind: Option<ViewKind>,
 }
 
 impl View {
     /// The bytes of the original that a span of the view came from.
     pub(super) fn original(&self, span: Range<usize>) -> Range<usize> {
-        let at = |i: usize| self.origins.get(i.min(self.text.len())).map_or(0, |origin| *origin as usize);
-        at(span.start)..at(span.end)
+        let Some((next, _)) = self.origins.get(span.start) else { return self.len..self.len };
+        let carriers = self.origins.get(span.start..span.end.min(self.origins.len())).unwrap_or_default();
+        let start = carriers.iter().map(|(start, _)| *start).min().unwrap_or(*next);
+        let end = carriers.iter().map(|(_, end)| *end).max().unwrap_or(*next);
+        start as usize..end as usize
     }
 
-    fn push(&mut self, c: char, origin: usize) {
-        self.text.push(c);
-        // A piece is far shorter than 4 GiB.
-        self.origins.extend(std::iter::repeat_n(u32::try_from(origin).unwrap_or(u32::MAX), c.len_utf8()));
+    /// The reading that this view is of, if doing it once more would only undo it or find nothing.
+    pub(super) fn undone(&self) -> Option<ViewKind> {
+        self.kind.filter(|kind| *kind != ViewKind::Encoded)
     }
+
+    /// Leads back through the view that this one was decoded from.
+    pub(super) fn behind(&mut self, parent: &Self) {
+        for origin in &mut self.origins {
+            *origin = place(parent.original(origin.0 as usize..origin.1 as usize));
+        }
+        self.len = parent.len;
+    }
+
+    fn push(&mut self, c: char, from: Range<usize>) {
+        self.text.push(c);
+        self.origins.extend(std::iter::repeat_n(place(from), c.len_utf8()));
+    }
+}
+
+/// A piece is far shorter than 4 GiB.
+fn place(span: Range<usize>) -> (u32, u32) {
+    let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    (place(span.start), place(span.end))
+}
+
+/// A view while it is written: the whole piece, with what was decoded in its place.
+#[derive(Default)]
+struct Draft {
+    bytes: Vec<u8>,
+    origins: Vec<(u32, u32)>,
+    /// What was decoded, ascending.
+    changed: Vec<Range<usize>>,
+    /// Whether it begins and ends where the piece does.
+    edges: (bool, bool),
+}
+
+impl Draft {
+    fn copy(&mut self, byte: u8, at: usize) {
+        self.bytes.push(byte);
+        self.origins.push(place(at..at + 1));
+    }
+
+    fn copy_all(&mut self, text: &[u8], span: Range<usize>) {
+        self.bytes.extend_from_slice(text.get(span.clone()).unwrap_or_default());
+        self.origins.extend(span.map(|at| place(at..at + 1)));
+    }
+
+    fn decoded(&mut self, byte: u8, from: Range<usize>) {
+        let at = self.bytes.len();
+        match self.changed.last_mut() {
+            Some(last) if last.end == at => last.end += 1,
+            _ => self.changed.push(at..at + 1),
+        }
+        self.bytes.push(byte);
+        self.origins.push(place(from));
+    }
+
+    fn decoded_char(&mut self, c: char, from: Range<usize>) {
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            self.decoded(byte, from.clone());
+        }
+    }
+
+    /// An end of a line that nothing carries.
+    fn line(&mut self, at: usize) {
+        self.bytes.push(b'\n');
+        self.origins.push(place(at..at));
+    }
+
+    /// Adds the text before, as far as it is not decoded yet, and behind, if there is something to surround.
+    fn surround(&mut self, text: &[u8], before: Range<usize>, behind: usize) {
+        if self.changed.is_empty() {
+            return;
+        }
+        let lead = before.start.max(before.end.saturating_sub(AROUND))..before.end.max(before.start);
+        let tail = behind..text.len().min(behind + AROUND);
+        self.edges = (lead.start == 0, tail.end == text.len());
+        for changed in &mut self.changed {
+            *changed = changed.start + lead.len()..changed.end + lead.len();
+        }
+        self.bytes.splice(0..0, text.get(lead.clone()).unwrap_or_default().iter().copied());
+        self.origins.splice(0..0, lead.map(|at| place(at..at + 1)));
+        self.copy_all(text, tail);
+    }
+
+    /// Adds what was decoded and its surroundings to the view; bytes that are no UTF-8 are spaces.
+    fn show(&self, view: &mut View) {
+        let mut stretches: Vec<Range<usize>> = Vec::new();
+        for changed in &self.changed {
+            let around = self.around(changed);
+            match stretches.last_mut() {
+                Some(last) if around.start <= last.end => last.end = around.end.max(last.end),
+                _ => stretches.push(around),
+            }
+        }
+        for stretch in stretches {
+            if !view.text.is_empty() {
+                let at = view.origins.last().map_or(0, |(_, end)| *end as usize);
+                view.push('\n', at..at);
+            }
+            for chunk in self.bytes.get(stretch.clone()).unwrap_or_default().utf8_chunks() {
+                view.text.push_str(chunk.valid());
+                view.text.extend(std::iter::repeat_n(' ', chunk.invalid().len()));
+            }
+            view.origins.extend_from_slice(self.origins.get(stretch).unwrap_or_default());
+        }
+    }
+
+    /// Whole words around a span.
+    fn around(&self, span: &Range<usize>) -> Range<usize> {
+        let (first, last) = self.edges;
+        let low = span.start.saturating_sub(AROUND);
+        let before = self.bytes.get(low..span.start).unwrap_or_default();
+        let start = match before.iter().position(u8::is_ascii_whitespace) {
+            _ if first && low == 0 => 0,
+            Some(blank) => low + blank + 1,
+            None => span.start,
+        };
+        let high = (span.end + AROUND).min(self.bytes.len());
+        let behind = self.bytes.get(span.end..high).unwrap_or_default();
+        let end = match behind.iter().rposition(u8::is_ascii_whitespace) {
+            _ if last && high == self.bytes.len() => high,
+            Some(blank) => span.end + blank,
+            None => span.end,
+        };
+        start..end
+    }
+}
+
+/// How many bytes all views of a piece may still hold.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) const fn of(piece: &str) -> Self {
+        Self(2 * piece.len() + 1024)
+    }
+}
+
+/// Decodes what one family of decoders finds in regions of a piece of text; nothing more once the budget is spent.
+pub(super) fn decode(kind: ViewKind, piece: &str, regions: Vec<Range<usize>>, budget: &mut Budget) -> Option<View> {
+    let mut view = View { len: piece.len(), kind: Some(kind), ..View::default() };
+    let text = piece.as_bytes();
+    let mut done = 0;
+    for region in regions {
+        let region = piece.floor_char_boundary(region.start).max(done)..piece.ceil_char_boundary(region.end);
+        budget.0 = budget.0.checked_sub(region.len())?;
+        let mut draft = Draft::default();
+        match kind {
+            ViewKind::Encoded => encoded::decode(text, region.clone(), &mut draft),
+            ViewKind::Spaced => disguise::join_letters(text, region.clone(), &mut draft),
+            ViewKind::Leet => disguise::leet(text, region.clone(), &mut draft),
+            ViewKind::Lines => disguise::join_lines(text, region.clone(), &mut draft),
+            ViewKind::Reversed => disguise::reverse(piece, &mut draft),
+            ViewKind::Rot13 => disguise::rot13(text, &mut draft),
+        }
+        let end = draft.origins.last().map_or(region.end, |(_, end)| (*end as usize).max(region.end));
+        draft.surround(text, done..region.start, end);
+        done = end;
+        draft.show(&mut view);
+    }
+    (!view.text.is_empty()).then_some(view)
 }
 
 thread_local! {
@@ -186,6 +362,7 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
     view.origins.clear();
     let mixed = mixes_scripts(piece);
     for (origin, c) in piece.char_indices() {
+        let origin = origin..origin + c.len_utf8();
         if c.is_ascii() {
             view.push(c, origin);
             continue;
@@ -219,15 +396,15 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
                     }
                     let n = if mixed { latin_look_alike(n).unwrap_or(n) } else { n };
                     match kind(n, b' ') {
-                        _ if n.is_ascii() => view.push(n, origin),
-                        Kind::Letter => n.to_lowercase().take(1).for_each(|n| view.push(n, origin)),
-                        _ => view.push(' ', origin),
+                        _ if n.is_ascii() => view.push(n, origin.clone()),
+                        Kind::Letter => n.to_lowercase().take(1).for_each(|n| view.push(n, origin.clone())),
+                        _ => view.push(' ', origin.clone()),
                     }
                 }
             }
         }
     }
-    view.origins.push(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+    view.len = piece.len();
 }
 
 fn mixes_scripts(piece: &str) -> bool {
@@ -272,7 +449,7 @@ fn latin_look_alike(c: char) -> Option<char> {
 }
 
 #[cfg(test)]
-mod tests {
+mod unicode {
     use super::*;
 
     #[test]
