@@ -34,6 +34,8 @@ struct Table {
     all: KeySet,
     /// Where each bucket begins in `entries`.
     starts: Vec<u16>,
+    /// Key and tail of every entry: few are looked at further.
+    heads: Vec<(u32, (u32, u32))>,
     entries: Vec<Entry>,
 }
 
@@ -149,7 +151,8 @@ impl Table {
             }
             starts.push(u16::try_from(at).unwrap_or(u16::MAX));
         }
-        Self { gate, all, starts, entries }
+        let heads = entries.iter().map(|entry| (entry.key, entry.tail)).collect();
+        Self { gate, all, starts, heads, entries }
     }
 
     /// Keys of the first words, only those of gate groups if so asked.
@@ -167,14 +170,13 @@ impl Table {
             Some(tail) => u32::from_le_bytes(*tail) | 0x2020_2020,
             None => last_letters(text.get(at + 4..).unwrap_or_default()),
         };
-        self.entries[usize::from(self.starts[number])..usize::from(self.starts[number + 1])].iter().filter(
-            move |entry| {
-                entry.key == key
-                    && tail & entry.tail.1 == entry.tail.0
-                    && (entry.gate || !gate)
-                    && stands(text, at + entry.known, entry.pattern.get(entry.known..).unwrap_or_default())
-            },
-        )
+        let own = usize::from(self.starts[number])..usize::from(self.starts[number + 1]);
+        let heads = self.heads[own.clone()].iter().zip(&self.entries[own]);
+        let alike = heads.filter(move |((own, (value, mask)), _)| *own == key && tail & mask == *value);
+        alike.map(|(_, entry)| entry).filter(move |entry| {
+            (entry.gate || !gate)
+                && stands(text, at + entry.known, entry.pattern.get(entry.known..).unwrap_or_default())
+        })
     }
 }
 
