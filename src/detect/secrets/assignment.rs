@@ -158,7 +158,7 @@ fn value_after(text: &[u8], keyword_end: usize, flag: bool) -> Option<(std::ops:
         i += 1;
     }
     let rest = &text[keyword_end..i];
-    if ABOUT.iter().any(|about| ends_with_part(rest, about.as_bytes())) {
+    if !rest.is_empty() && ABOUT.iter().any(|about| ends_with_part(rest, about.as_bytes())) {
         return None;
     }
     let name_end = i;
@@ -236,6 +236,10 @@ fn ends_with_part(rest: &[u8], part: &[u8]) -> bool {
 
 /// Calls, paths, variables and plain words are not secrets.
 fn looks_like_code(value: &[u8], quoted: bool) -> bool {
+    // dotted or snake-case identifiers without digits
+    if !quoted && value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':')) {
+        return true;
+    }
     let first = value.first().copied().unwrap_or(0);
     if matches!(first, b'$' | b'%' | b'{' | b'(' | b'[' | b'&' | b'*')
         && !quoted
@@ -252,11 +256,7 @@ fn looks_like_code(value: &[u8], quoted: bool) -> bool {
     {
         return true;
     }
-    if value.starts_with(b"http") || value.starts_with(b"./") || memchr::memmem::find(value, b"://").is_some() {
-        return true;
-    }
-    // dotted or snake-case identifiers without digits
-    !quoted && value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':'))
+    value.starts_with(b"http") || value.starts_with(b"./") || memchr::memmem::find(value, b"://").is_some()
 }
 
 struct Classes {
