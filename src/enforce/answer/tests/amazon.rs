@@ -329,8 +329,8 @@ fn blocks_that_take_turns_are_texts_of_their_own() {
     let nova = |index: u32, text: &str| {
         chunk(3, &json!({"contentBlockDelta": {"delta": {"text": text}, "contentBlockIndex": index}}))
     };
-    let writers: [&dyn Fn(u32, &str) -> Vec<u8>; 2] = [&converse, &nova];
-    for write in writers {
+    for inside in [false, true] {
+        let write = |index, text| if inside { nova(index, text) } else { converse(index, text) };
         let stream = [write(0, "card 4111 11"), write(1, "11 11"), write(0, "11 1111 1111"), write(1, "11 years.")];
         let (out, _, _) = run(&BALANCED, [&*stream.concat()]);
         let expected =
