@@ -35,7 +35,9 @@ fn calls(stream: bool) -> Vec<(&'static str, Value)> {
 }
 
 async fn use_policy(sentinel: &Sentinel, document: Value) {
-    let policy = json!({"name": "house", "is_default": true, "document": document});
+    // A name of its own for each.
+    let name: String = document.to_string().chars().filter(char::is_ascii_alphanumeric).take(60).collect();
+    let policy = json!({"name": name, "is_default": true, "document": document});
     sentinel.admin(Method::POST, "/policies", Some(policy)).await.expect(201);
 }
 
