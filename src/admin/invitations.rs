@@ -16,7 +16,7 @@ use super::extract::{
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Who, WriteTx};
-use super::users::{Invite, User, has_room, names};
+use super::users::{Invite, User, names, room_for_one};
 use crate::authn::{self, Authority, Permission, RefreshToken, Role, authority_of};
 use crate::domain::{InvitationId, OrgId, Secret, Timestamp, UserId};
 use crate::mail::Mail;
@@ -118,7 +118,7 @@ async fn create(
     admin.session.authority.may_grant(None, &Authority::new(body.role, &body.permissions))?;
     let token = RefreshToken::generate();
     let mut tx = admin.write().await?;
-    has_room(&mut tx).await?;
+    room_for_one(&mut tx).await?;
     if tx.users().find_by_email(&body.email).await?.is_some() {
         return Err(Problem::new(Code::Conflict, "the address is in the organization"));
     }
@@ -229,7 +229,7 @@ async fn accept(
     if !may || !tx.invitations().accept(invitation.id, &token).await? {
         return Err(invalid());
     }
-    has_room(&mut tx).await?;
+    room_for_one(&mut tx).await?;
     let id = user.id;
     let user = User::from(tx.users().insert(user).await?);
     tx.commit(Act::new("invitation.accept").on("user", id.uuid()).with(&user)).await?;

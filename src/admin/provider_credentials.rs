@@ -215,8 +215,7 @@ async fn test(
         return Err(Problem::new(Code::Conflict, "the upstream is no longer configured"));
     };
     let place = credential_place(record.org_id, record.workspace_id, &record.upstream, record.id);
-    let opened = api.state.sealer.open(&place, &found.ciphertext).map_err(Problem::internal)?;
-    let credential = Secret::new(String::from_utf8(opened.expose().clone()).map_err(Problem::internal)?);
+    let credential = api.state.sealer.open_text(&place, &found.ciphertext).map_err(Problem::internal)?;
     admin.record(Act::new("provider_credential.test").on("provider_credential", id.uuid())).await?;
     let trial = try_credential(upstream, &credential).await.map_err(Problem::internal)?;
     let (result, upstream_status) = match trial {

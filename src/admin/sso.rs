@@ -18,6 +18,7 @@ use super::auth::{TokenPair, start_session};
 use super::extract::{Authorized, Client, Input, Json, Query, ReadOrganization, Stranger, WriteOrganization};
 use super::problem::{Code, Fault, Problem};
 use super::trail::{Act, Who, WriteTx};
+use super::users::room_for_one;
 use crate::authn::{Authority, Identity, OidcError, Provider, Role, authority_of, issuer_fault, sso_place};
 use crate::config::Environment;
 use crate::domain::{OrgId, Secret, Timestamp, UserId};
@@ -70,12 +71,12 @@ fn is_development(api: &Api) -> bool {
 }
 
 fn provider(api: &Api, org: OrgId, connection: &SsoConnection) -> Result<Provider, Problem> {
-    let secret = api.state.sealer.open(&sso_place(org), &connection.client_secret).map_err(Problem::internal)?;
-    let secret = String::from_utf8(secret.expose().clone()).map_err(|_| Problem::internal("a secret is not text"))?;
+    let place = sso_place(org);
+    let client_secret = api.state.sealer.open_text(&place, &connection.client_secret).map_err(Problem::internal)?;
     Ok(Provider {
         issuer: connection.issuer.clone(),
         client_id: connection.client_id.clone(),
-        client_secret: Secret::new(secret),
+        client_secret,
         redirect_uri: redirect_uri(api),
         groups_claim: connection.groups_claim.clone(),
     })
@@ -255,16 +256,6 @@ async fn make(
     let person = tx.users().provision(user).await?.user;
     tx.users().link_subject(person.id, &connection.issuer, &identity.subject).await?;
     Ok(person)
-}
-
-/// Whether the plan has room for one more person.
-pub(super) async fn room_for_one(tx: &mut TenantTx) -> Result<(), Problem> {
-    if let Some(limit) = tx.organization().get().await?.max_users
-        && tx.users().count().await? >= u64::from(limit)
-    {
-        return Err(Problem::new(Code::LimitReached, "the organization has as many people as its plan allows"));
-    }
-    Ok(())
 }
 
 /// The organization's provider. Its secret is never shown.

@@ -13,10 +13,10 @@ use super::extract::{
     Authorized, Input, InviteUsers, Json, ListQuery, Path, Query, ReadUsers, WriteUsers, name_faults,
 };
 use super::problem::{Code, Fault, Problem};
-use super::trail::{Act, WriteTx};
+use super::trail::Act;
 use crate::authn::{Authority, Permission, Role, authority_of, temporary_password};
 use crate::domain::{OrgId, Timestamp, UserId};
-use crate::store::{NewUser, UserColumn, UserPatch, UserRecord};
+use crate::store::{NewUser, TenantTx, UserColumn, UserPatch, UserRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invite)).routes(routes!(update, remove))
@@ -152,7 +152,7 @@ async fn invite(
     let password = temporary_password();
     let password_hash = api.passwords.hash(password.clone()).await?;
     let mut tx = admin.write().await?;
-    has_room(&mut tx).await?;
+    room_for_one(&mut tx).await?;
     let user = NewUser {
         id: UserId::new(),
         email: body.email,
@@ -169,11 +169,14 @@ async fn invite(
     Ok((StatusCode::CREATED, axum::Json(invited)))
 }
 
-/// Refuses one person more than the plan allows.
-pub(super) async fn has_room(tx: &mut WriteTx) -> Result<(), Problem> {
-    if let Some(limit) = tx.organization().get().await?.max_users
-        && tx.users().count().await? >= u64::from(limit)
-    {
+/// Whether the plan has room for one more person. Those who come at once are let in one after the other.
+///
+/// # Errors
+/// `limit_reached`.
+pub(super) async fn room_for_one(tx: &mut TenantTx) -> Result<(), Problem> {
+    let Some(limit) = tx.organization().get().await?.max_users else { return Ok(()) };
+    tx.serialize().await?;
+    if tx.users().count().await? >= u64::from(limit) {
         return Err(Problem::new(Code::LimitReached, "the organization has as many people as its plan allows"));
     }
     Ok(())

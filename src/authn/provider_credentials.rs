@@ -21,8 +21,6 @@ pub enum CredentialError {
     Store(#[from] StoreError),
     #[error("a provider credential: {0}")]
     Sealed(#[from] SealError),
-    #[error("a provider credential is no text")]
-    Text,
 }
 
 /// One workspace's credentials by the name of the upstream.
@@ -101,9 +99,7 @@ async fn load(
     for credential in store.workspace_credentials(workspace, scope).await? {
         let record = credential.record;
         let place = credential_place(org, workspace, &record.upstream, record.id);
-        let opened = sealer.open(&place, &credential.ciphertext)?;
-        let text = String::from_utf8(opened.expose().clone()).map_err(|_| CredentialError::Text)?;
-        held.push((record.upstream, Secret::new(text)));
+        held.push((record.upstream, sealer.open_text(&place, &credential.ciphertext)?));
     }
     Ok(Loaded { value: Arc::new(Held(held)), depends_on: Box::new([org]) })
 }

@@ -97,6 +97,15 @@ impl Sealer {
         sealed.get(1..=KEY_ID) == Some(&self.today.id)
     }
 
+    /// A text that was sealed.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`]; [`SealError::Damaged`] also for what is no text.
+    pub fn open_text(&self, context: &str, sealed: &[u8]) -> Result<Secret<String>, SealError> {
+        let opened = self.open(context, sealed)?;
+        std::str::from_utf8(opened.expose()).map(|text| Secret::new(text.to_owned())).map_err(|_| SealError::Damaged)
+    }
+
     /// The same, sealed under today's key.
     ///
     /// # Errors

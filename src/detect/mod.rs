@@ -48,7 +48,8 @@ pub const BUILTIN_MODEL: &[u8] = include_bytes!("../../config/models/injection.b
 const MODEL_RULE: &str = "injection.model";
 /// What the model finds below is not worth a row: no preset acts on it.
 const LEAST_MODEL: f32 = 0.4;
-/// From here on it looks no further: no preset asks for more, and a text full of attacks must not cost more than one.
+/// From here on it looks no further in a segment: no preset asks for more, and a text full of attacks must not cost more than
+/// one. It names the worst place of each piece, not every place; whoever lets attacks be redacted has the rules for the rest.
 const CERTAIN: f32 = 0.98;
 
 /// Shorter texts cannot hold anything, in bytes.
@@ -348,7 +349,7 @@ impl Engine {
 struct State<'e> {
     score: Scoring<'e>,
     speaker: Speaker,
-    /// The model is sure already; the rest of the segment cannot change what is done with it.
+    /// The model is sure already, and looks at no further piece of the segment.
     certain: bool,
     run: Run,
     read: Read,

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Organization, PASSWORD};
 use super::passwords::{mail_number, mails};
-use crate::support::{Sentinel, TestDatabase, on_both_engines};
+use crate::support::{Sentinel, TestDatabase, command, on_both_engines};
 
 on_both_engines! {
     an_invitation_becomes_a_person_once
     an_invitation_is_sent_again_and_revoked
     an_invitation_is_worth_what_its_sender_may_give
     nobody_learns_of_accounts_elsewhere
+    not_even_at_once_do_more_people_come_in_than_the_plan_allows
     the_link_leads_to_a_page_of_sentinels_own
 }
 
@@ -151,6 +152,41 @@ async fn nobody_learns_of_accounts_elsewhere(database: TestDatabase) {
     // Whoever has the link reads the mails of that address, and may know.
     world.accept(&token, NEW).await.problem(409, "conflict");
     world.client.login(&other.email, PASSWORD).await.ok(200);
+}
+
+async fn not_even_at_once_do_more_people_come_in_than_the_plan_allows(database: TestDatabase) {
+    let world = world(database).await;
+    let (owner, url) = (&world.org.owner, world.sentinel.database.config().url);
+    let mut tokens = Vec::new();
+    for n in 0..4 {
+        tokens.push(world.invite(owner, &format!("guest{n}@people.example"), "viewer").await.1);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let set = ["orgs", "set", "--org", &world.org.org_id, "--max-users", "3", "--json"];
+    command(folder.path(), &[("DATABASE_URL", &url)], &set).await;
+    let invite = |n| json!({"email": format!("new{n}@people.example"), "full_name": "N N", "role": "viewer"});
+    let path = "/orgs/me/users/invite";
+    let (one, two, three, four, five) = tokio::join!(
+        world.accept(&tokens[0], NEW),
+        world.accept(&tokens[1], NEW),
+        world.accept(&tokens[2], NEW),
+        owner.post(path, invite(0)),
+        owner.post(path, invite(1)),
+    );
+    let mut let_in = 0;
+    for answer in [one, two, three, four, five] {
+        if answer.status == 201 {
+            let_in += 1;
+        } else {
+            answer.problem(403, "limit_reached");
+        }
+    }
+    assert_eq!(let_in, 2, "beside the owner");
+    assert_eq!(owner.get("/orgs/me/users").await.ok(200)["data"].as_array().unwrap().len(), 3);
+    // Who found no room has used nothing up.
+    let wider = ["orgs", "set", "--org", &world.org.org_id, "--max-users", "none", "--json"];
+    command(folder.path(), &[("DATABASE_URL", &url)], &wider).await;
+    world.accept(&tokens[3], NEW).await.ok(201);
 }
 
 async fn the_link_leads_to_a_page_of_sentinels_own(database: TestDatabase) {
