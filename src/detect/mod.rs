@@ -54,6 +54,8 @@ const CERTAIN: f32 = 0.98;
 
 /// Shorter texts cannot hold anything, in bytes.
 const SHORTEST: usize = 4;
+/// Words of at most this many bytes are looked at only for their digits and signs: an AWS key id has 20.
+const LONGEST_WORD: usize = 16;
 /// No secret is shorter, in bytes.
 const SHORTEST_SECRET: usize = 12;
 /// Text is folded and scored in pieces of at most this many bytes, so that memory does not grow with the text.
@@ -202,12 +204,21 @@ impl Engine {
 
     /// Appends what is found in `text`. `segment` is copied into the findings; `role` weighs injection rules. Linear in the text.
     pub fn scan(&self, text: &str, segment: usize, role: Role, out: &mut Vec<Finding>) {
-        if text.len() < SHORTEST {
+        self.scan_for(text, segment, role, true, out);
+    }
+
+    /// Appends what is found in what a model says; attacks only if `attacks`.
+    pub fn scan_answer(&self, text: &str, attacks: bool, out: &mut Vec<Finding>) {
+        self.scan_for(text, 0, Role::Assistant, attacks, out);
+    }
+
+    fn scan_for(&self, text: &str, segment: usize, role: Role, attacks: bool, out: &mut Vec<Finding>) {
+        if text.len() < SHORTEST || (!attacks && is_plain_word(text)) {
             return;
         }
         let mut sink = Sink::new(text, segment, out);
         let bytes = text.as_bytes();
-        let mut state = State::new(self.injection.start(role), Speaker::of(role), false);
+        let mut state = State::new(self.injection.start(role), Speaker::of(role), attacks);
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
             self.views(text, 0, &state, &mut sink);
@@ -242,7 +253,8 @@ impl Engine {
 
     /// Runs the detectors over a view of the piece at `offset`.
     fn through<'e>(&'e self, offset: usize, view: &View, state: &State<'e>, sink: &mut Sink<'_>) -> State<'e> {
-        let mut own = State::new(state.score.again(), state.speaker, state.certain);
+        let mut own = State::new(state.score.again(), state.speaker, state.attacks);
+        own.certain = state.certain;
         let mut folded = Vec::new();
         sink.through(offset, view, |text, sink| {
             let text = if text.is_ascii() {
@@ -309,10 +321,13 @@ impl Engine {
     fn words(&self, text: &[u8], offset: usize, piece: &[u8], state: &mut State<'_>, sink: &mut Sink<'_>) {
         state.score.piece();
         state.clues = Clues::default();
-        let (speaker, certain) = (state.speaker, state.certain);
+        let (speaker, attacks, certain) = (state.speaker, state.attacks, state.certain);
         let mut found = |start: Start| {
             let Start::Word { at, key } = start else {
-                return state.score.word(piece, &start, &mut sink.at(offset));
+                if attacks {
+                    state.score.word(piece, &start, &mut sink.at(offset));
+                }
+                return;
             };
             if self.pii.keys().may_hold(key) {
                 state.context.push(offset + at);
@@ -320,7 +335,7 @@ impl Engine {
             if self.clues.may_hold(key) {
                 state.clues.word(piece, at);
             }
-            if self.injection.keys().may_hold(key) {
+            if attacks && self.injection.keys().may_hold(key) {
                 state.score.word(piece, &start, &mut sink.at(offset));
             }
             if self.tokens.keys().may_hold(key) {
@@ -330,7 +345,7 @@ impl Engine {
                 self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
         };
-        let Some((model, rule)) = self.model.as_ref().filter(|_| !certain) else {
+        let Some((model, rule)) = self.model.as_ref().filter(|_| attacks && !certain) else {
             return each_word(piece, &self.starts, |start, _| found(start));
         };
         let mut gate = model.gate(speaker);
@@ -345,10 +360,18 @@ impl Engine {
     }
 }
 
+/// A short word of letters (`stop`, `chat.completion`): no number and no credential, which are longer or hold digits, also
+/// when encoded.
+fn is_plain_word(text: &str) -> bool {
+    text.len() <= LONGEST_WORD && text.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'.' | b'_' | b'-'))
+}
+
 /// What the detectors of words remember along one segment.
 struct State<'e> {
     score: Scoring<'e>,
     speaker: Speaker,
+    /// Whether anybody asks about attacks.
+    attacks: bool,
     /// The model is sure already, and looks at no further piece of the segment.
     certain: bool,
     run: Run,
@@ -360,11 +383,12 @@ struct State<'e> {
 }
 
 impl<'e> State<'e> {
-    fn new(score: Scoring<'e>, speaker: Speaker, certain: bool) -> Self {
+    fn new(score: Scoring<'e>, speaker: Speaker, attacks: bool) -> Self {
         Self {
             score,
             speaker,
-            certain,
+            attacks,
+            certain: false,
             run: Run::default(),
             read: Read::default(),
             context: Vec::new(),

@@ -89,11 +89,11 @@ impl Answering {
         let mut usage = Usage::default();
         for bytes in [&self.start, &self.tail] {
             if self.dialect == Some(Dialect::Ollama) {
-                usage.read(bytes, &["\"prompt_eval_count\""], &["\"eval_count\""]);
+                usage.read(bytes, &NAMES.ollama_input, &NAMES.ollama_output);
             } else {
-                for at in USAGE.find_iter(bytes) {
+                for at in NAMES.usage.find_iter(bytes) {
                     let object = bytes.get(at..).map(|rest| rest.get(..USAGE_SPAN).unwrap_or(rest));
-                    usage.read(object.unwrap_or_default(), &INPUT_NAMES, &OUTPUT_NAMES);
+                    usage.read(object.unwrap_or_default(), &NAMES.input, &NAMES.output);
                 }
             }
         }
@@ -101,26 +101,40 @@ impl Answering {
     }
 }
 
-/// `"usage"` (OpenAI, Anthropic, Bedrock) and `"usageMetadata"` (Gemini). Text of a model cannot look like it: inside a JSON
-/// string its quotes are escaped.
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage"));
 /// The figures stand within this many bytes of the name.
 const USAGE_SPAN: usize = 384;
-const INPUT_NAMES: [&str; 4] = ["\"prompt_tokens\"", "\"input_tokens\"", "\"promptTokenCount\"", "\"inputTokens\""];
-const OUTPUT_NAMES: [&str; 4] =
-    ["\"completion_tokens\"", "\"output_tokens\"", "\"candidatesTokenCount\"", "\"outputTokens\""];
+
+/// What is searched for, ready for it.
+struct Names {
+    /// `"usage"` (OpenAI, Anthropic, Bedrock) and `"usageMetadata"` (Gemini). Text of a model cannot look like it: inside a
+    /// JSON string its quotes are escaped.
+    usage: Finder<'static>,
+    input: [Finder<'static>; 4],
+    output: [Finder<'static>; 4],
+    ollama_input: [Finder<'static>; 1],
+    ollama_output: [Finder<'static>; 1],
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
+    usage: Finder::new("\"usage"),
+    input: ["\"prompt_tokens\"", "\"input_tokens\"", "\"promptTokenCount\"", "\"inputTokens\""].map(Finder::new),
+    output: ["\"completion_tokens\"", "\"output_tokens\"", "\"candidatesTokenCount\"", "\"outputTokens\""]
+        .map(Finder::new),
+    ollama_input: [Finder::new("\"prompt_eval_count\"")],
+    ollama_output: [Finder::new("\"eval_count\"")],
+});
 
 impl Usage {
-    fn read(&mut self, text: &[u8], input: &[&str], output: &[&str]) {
-        let number = |names: &[&str]| names.iter().find_map(|name| number_after(text, name));
+    fn read(&mut self, text: &[u8], input: &[Finder<'_>], output: &[Finder<'_>]) {
+        let number = |names: &[Finder<'_>]| names.iter().find_map(|name| number_after(text, name));
         self.input = number(input).or(self.input);
         self.output = number(output).or(self.output);
     }
 }
 
-fn number_after(text: &[u8], name: &str) -> Option<u64> {
-    let at = memchr::memmem::find(text, name.as_bytes())?;
-    let rest = text.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+fn number_after(text: &[u8], name: &Finder<'_>) -> Option<u64> {
+    let at = name.find(text)?;
+    let rest = text.get(at + name.needle().len()..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(18).count();
     std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
 }

@@ -87,15 +87,18 @@ impl Screened {
 /// A whole answer and what is needed to judge it.
 struct Case {
     id: RequestId,
-    dialect: Dialect,
     /// Of the request.
     action: Action,
     reveal: bool,
-    /// A head with the fields that every answer carries.
-    marked: ResponseHeader,
     policy: Arc<CompiledPolicy>,
     content_type: Option<String>,
     body: Vec<u8>,
+}
+
+/// What a look at a whole answer comes to: how it goes on, or what is said instead.
+struct Judgement {
+    passed: Result<(Option<NewHead>, Bytes), Box<Problem>>,
+    settled: Settled,
 }
 
 /// What becomes of it.
@@ -150,6 +153,24 @@ impl Context {
     pub(super) fn collect_answer(&mut self) {
         if let Some(settled) = self.screened.valve.as_ref().and_then(|valve| valve.settled()) {
             self.settle_answer(settled);
+        }
+    }
+}
+
+impl Judgement {
+    /// `marked` is needed only where something else is said.
+    fn resolve(self, dialect: Dialect, id: RequestId, marked: Option<ResponseHeader>) -> Resolved {
+        let settled = self.settled;
+        match self.passed {
+            Ok((head, body)) => Resolved { head, body, cut: false, settled },
+            Err(problem) => {
+                let body = problem.body(dialect, id);
+                let head = marked.and_then(|mut marked| {
+                    marked.insert_header("x-sentinel-action", HeaderValue::from_static("block")).ok()?;
+                    dress(marked, dialect, &problem, body.len()).ok()
+                });
+                Resolved { head: head.map(NewHead::Instead), body, cut: true, settled }
+            }
         }
     }
 }
@@ -342,24 +363,24 @@ impl Gate {
             return None;
         };
         let valve = context.screened.valve.clone()?;
-        let mut marked = ResponseHeader::build(200, Some(16)).ok()?;
-        self.mark(&mut marked, context).ok()?;
         let case = Case {
             id: context.id,
-            dialect: context.dialect,
             action: context.action,
             reveal: context.caller.as_deref().is_some_and(|caller| caller.config.reveals()),
-            marked,
             policy,
             content_type,
             body,
         };
+        let (id, dialect) = (context.id, context.dialect);
         if case.body.len() >= ASIDE {
             let gate = self.clone();
-            valve.defer(Box::new(move || gate.resolve(case)));
+            let marked = self.marked(context);
+            valve.defer(Box::new(move || gate.judge_case(case).resolve(dialect, id, marked)));
             return None;
         }
-        let Resolved { head, body, cut, settled } = self.resolve(case);
+        let judgement = self.judge_case(case);
+        let marked = if judgement.passed.is_err() { self.marked(context) } else { None };
+        let Resolved { head, body, cut, settled } = judgement.resolve(dialect, id, marked);
         valve.open(head);
         if cut {
             valve.cut();
@@ -368,8 +389,14 @@ impl Gate {
         Some(body)
     }
 
-    /// Looks at a whole answer and says what becomes of it.
-    fn resolve(&self, case: Case) -> Resolved {
+    /// A head with the fields that every answer carries.
+    fn marked(&self, context: &Context) -> Option<ResponseHeader> {
+        let mut marked = ResponseHeader::build(200, Some(16)).ok()?;
+        self.mark(&mut marked, context).ok()?;
+        Some(marked)
+    }
+
+    fn judge_case(&self, case: Case) -> Judgement {
         let started = Instant::now();
         let (engine, limits, policy) = (&self.state.engine, &self.answer_limits, &case.policy);
         let kind = case.content_type.as_deref();
@@ -381,7 +408,7 @@ impl Gate {
                 metrics.failopen.with_label_values(&["answer"]).inc();
                 settled.skipped = Some(SkipReason::NotInspected);
                 settled.fate = Some("unseen");
-                return Resolved { head: None, body: case.body.into(), cut: false, settled };
+                return Judgement { passed: Ok((None, case.body.into())), settled };
             }
             None => {
                 metrics.failclosed.with_label_values(&["answer"]).inc();
@@ -401,19 +428,14 @@ impl Gate {
                     let body = Bytes::from(inspected.redacted.unwrap_or(case.body));
                     let action = HeaderValue::from_static(settled.action.as_str());
                     let head = Some(NewHead::Changed { length: body.len(), action, rewritten });
-                    return Resolved { head, body, cut: false, settled };
+                    return Judgement { passed: Ok((head, body)), settled };
                 }
                 self.blocked_answer(case.id, policy, &verdict, case.reveal)
             }
         };
         settled.action = Action::Block;
         settled.failure = Some(failure(&problem, problem.status));
-        let body = problem.body(case.dialect, case.id);
-        let mut marked = case.marked;
-        // Never fails: the name and the value are constants.
-        let _ = marked.insert_header("x-sentinel-action", HeaderValue::from_static("block"));
-        let head = dress(marked, case.dialect, &problem, body.len()).ok().map(NewHead::Instead);
-        Resolved { head, body, cut: true, settled }
+        Judgement { passed: Err(Box::new(problem)), settled }
     }
 
     /// Puts `problem` in the place of an answer whose head is still held.

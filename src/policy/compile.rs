@@ -126,13 +126,15 @@ impl Compiler {
         for layer in layers {
             self.paint(&mut answers, &layer.answers);
         }
-        let acts = |name: &str, least: Action| {
+        let any = |name: &str, asks: fn(&Setting) -> bool| {
             let slots = self.known.named.get(name).into_iter().flat_map(|named| &named.slots);
-            slots.filter_map(|slot| answers.get(*slot)).any(|setting| setting.action >= least)
+            slots.filter_map(|slot| answers.get(*slot)).any(asks)
         };
-        let waiting = Waiting { words: BEGIN_AS_WORDS.iter().any(|name| acts(name, Action::Redact)) };
+        let waiting =
+            Waiting { words: BEGIN_AS_WORDS.iter().any(|name| any(name, |setting| setting.action >= Action::Redact)) };
         let mut attacks = Category::ALL.iter().filter(|category| category.is_attack());
-        let attacks_in_answers = attacks.any(|category| acts(category.as_str(), Action::Flag));
+        let attacks_in_answers = attacks
+            .any(|category| any(category.as_str(), |setting| setting.action != Action::Allow || setting.escalate));
 
         let mut tables = vec![base.into_boxed_slice()];
         let table_of_role = ROLES.map(|role| self.table_of(role, layers, &mut tables));

@@ -102,9 +102,9 @@ impl CompiledPolicy {
         self.answers.is_some()
     }
 
-    /// Whether anything is done about attacks in answers, which are judged by the sentence.
+    /// Whether an attack in an answer changes anything; attacks are judged by the sentence.
     #[must_use]
-    pub const fn acts_on_attacks_in_answers(&self) -> bool {
+    pub const fn asks_about_attacks_in_answers(&self) -> bool {
         self.attacks_in_answers
     }
 

@@ -115,7 +115,7 @@ impl Judge {
     /// What is found in `text` and is not allowed.
     fn judge(&self, text: &str) -> Verdict {
         let mut found = Vec::new();
-        self.engine.scan(text, 0, Role::Assistant, &mut found);
+        self.engine.scan_answer(text, self.policy.asks_about_attacks_in_answers(), &mut found);
         let mut verdict = self.policy.decide_answer(found);
         verdict.findings.retain(|judged| judged.action != Action::Allow);
         verdict
@@ -270,7 +270,7 @@ impl AnswerStream {
     #[must_use]
     pub fn new(engine: Arc<Engine>, policy: Arc<CompiledPolicy>, framing: Framing, limits: AnswerLimits) -> Self {
         Self {
-            attacks: policy.acts_on_attacks_in_answers(),
+            attacks: policy.asks_about_attacks_in_answers(),
             judge: Judge { engine, policy, report: AnswerReport::default() },
             limits,
             framer: Framer::new(framing, limits.max_frame),
