@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminState};
-use crate::audit::{self, Journal};
+use crate::audit::{self, Journal, Signer};
 use crate::authn::{KeyCache, ProviderCredentialCache, Sealer};
 use crate::config::{Config, Environment, ensure_secrets};
 use crate::detect::Engine;
@@ -64,6 +64,7 @@ pub struct Sentinel {
     pub admin: Option<SocketAddr>,
     pub store: Store,
     running: Option<gateway::Running>,
+    signing: Arc<Signing>,
     drain_timeout: Duration,
     journals: Vec<Journal>,
     /// The admin face.
@@ -92,6 +93,12 @@ impl Sentinel {
 
         let metrics = Arc::new(Metrics::new());
         let (journal, leftover) = open_journals(&config, &options, &clock, &metrics)?;
+        let signing = Arc::new(Signing {
+            signer: Signer::open(&config.data_dir).context("data_dir")?,
+            store: store.clone(),
+            node: Arc::clone(journal.node()),
+            clock: Arc::clone(&clock),
+        });
         let keys = KeyCache::new(store.clone(), Arc::clone(&clock), &metrics);
         let sealer = Arc::new(Sealer::of(&config.encryption, &config.auth).context("encryption.key")?);
         let credentials =
@@ -117,6 +124,8 @@ impl Sentinel {
         for journal in &journals {
             background.spawn("audit shipper", |stop| audit::ship(journal.clone(), store.clone(), stop));
         }
+        let every = config.audit.checkpoint_interval.get();
+        background.spawn("checkpoints of the audit trail", |stop| sign(Arc::clone(&signing), every, stop));
         background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
         background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
 
@@ -177,6 +186,7 @@ impl Sentinel {
             admin,
             store,
             running,
+            signing,
             drain_timeout: config.gateway.drain_timeout.get(),
             journals,
             faces,
@@ -204,6 +214,8 @@ impl Sentinel {
             journal.close().await;
         }
         self.background.stop(BACKGROUND_TIMEOUT).await;
+        // The last rows are in the database now.
+        self.signing.sign().await;
         self.store.close().await;
     }
 }
@@ -287,6 +299,28 @@ fn open_journals(
         _ => None,
     };
     Ok((journal, leftover))
+}
+
+/// What the heads of this node's chains are signed with.
+struct Signing {
+    signer: Signer,
+    store: Store,
+    node: Arc<str>,
+    clock: SharedClock,
+}
+
+impl Signing {
+    async fn sign(&self) {
+        if let Err(error) = audit::sign_heads(&self.store, &self.signer, &self.node, self.clock.now()).await {
+            tracing::warn!(%error, "the chains of the audit trail are signed later");
+        }
+    }
+}
+
+async fn sign(signing: Arc<Signing>, every: Duration, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(every, stop.wait_for(|stop| *stop)).await.is_err() {
+        signing.sign().await;
+    }
 }
 
 async fn follow_changes(store: Store, mut stop: watch::Receiver<bool>) {

@@ -3,7 +3,8 @@
 //!
 //! `record` is one record's bytes, `segment` one file of them, `writer` appends; `journal` takes records from requests, with
 //! `threads` for what no request waits for; `outbox` counts what is not shipped; `reader` reads back, `rows` pairs,
-//! `shipper` ships; `recovery` opens what an earlier run left; `disk` is the way to the file system.
+//! `shipper` ships; `recovery` opens what an earlier run left; `disk` is the way to the file system. `verify` checks the chains
+//! that rows are part of, with what nodes have signed by `signer`.
 //!
 //! In `<data_dir>/journal/`: numbered segments, `open` (requests under way whose segments are gone), `rejected.jsonl` (rows
 //! that the database would not take), `*.damaged` (shipped segments with unreadable bytes), `lock`.
@@ -18,7 +19,9 @@ mod recovery;
 mod rows;
 mod segment;
 mod shipper;
+mod signer;
 mod threads;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -32,7 +35,9 @@ use self::journal::Core;
 use self::record::Entry;
 use self::shipper::Pace;
 pub use self::shipper::Sink;
+pub use self::signer::{SignedCheckpoint, Signer};
 use self::threads::Threads;
+pub use self::verify::{ChainFault, ChainFaultKind, ChainReport, ChainStream, Trusted, sign_heads, verify};
 use crate::config::AuditConfig;
 use crate::domain::{AuditEvent, Completion, SharedClock};
 use crate::store::Store;

@@ -90,7 +90,7 @@ impl Rows {
         repeated: bool,
         now: Instant,
     ) {
-        self.ready.push(AuditRow { event, completion, seq: None });
+        self.ready.push(AuditRow { event, completion, link: None });
         self.ready_bytes += charges.iter().flatten().map(|charge| u64::from(charge.bytes)).sum::<u64>();
         self.bills.push(Bill { charges, repeated });
         self.ready_since.get_or_insert(now);

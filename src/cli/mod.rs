@@ -1,6 +1,7 @@
 //! The command line: one file per command. Data goes to standard output, everything said to people about it to standard
 //! error; with `--json` standard output holds JSON alone.
 
+mod audit;
 mod bootstrap;
 mod config;
 mod corpus;
@@ -28,7 +29,7 @@ use clap::{Parser, Subcommand};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `scan`: the text is not blocked
-  1  the answer is no: `scan` blocks, `config check` found faults, `migrate status` has pending migrations
+  1  the answer is no: `scan` blocks, `audit verify` or `config check` found faults, `migrate status` has pending migrations
   2  it could not be done: wrong usage, unreadable input, no database …
 
 Secrets are read from the environment or from files (JWT_SECRET_KEY_FILE, DATABASE_URL_FILE, …), never from the
@@ -54,6 +55,7 @@ enum Command {
     Keys(keys::Args),
     Orgs(orgs::Args),
     Rewrap(rewrap::Args),
+    Audit(audit::Args),
     Scan(scan::Args),
     Eval(eval::Args),
     Model(model::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(args, cli.json),
         Command::Orgs(args) => orgs::run(args, cli.json),
         Command::Rewrap(args) => rewrap::run(&args, cli.json),
+        Command::Audit(args) => audit::run(args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
         Command::Eval(args) => eval::run(&args, cli.json),
         Command::Model(args) => model::run(&args, cli.json),
@@ -162,6 +165,8 @@ mod tests {
             "orgs restore --org 0190b0a0-0000-7000-8000-000000000000",
             "orgs purge --org Acme --confirm acme",
             "orgs set --org Acme --tier pro --max-users 5 --monthly-request-limit none --json",
+            "audit verify --org Acme --checkpoints kept.jsonl --public-key AAAA --json",
+            "audit checkpoints",
             "scan --policy strict --json -",
             "scan --jsonl",
             "eval --data d --by-source --json",

@@ -39,6 +39,8 @@ pub struct AuditConfig {
     pub segment_size: ByteSize,
     /// Rows written in one transaction.
     pub batch: usize,
+    /// How often the node signs how far its chains have come.
+    pub checkpoint_interval: HumanDuration,
 }
 
 impl Default for AuditConfig {
@@ -50,6 +52,7 @@ impl Default for AuditConfig {
             when_full: WhenFull::Refuse,
             segment_size: ByteSize::mib(16),
             batch: 512,
+            checkpoint_interval: HumanDuration::secs(600),
         }
     }
 }

@@ -200,7 +200,10 @@ fn audit(config: &Config, faults: &mut Faults) {
         faults.push("audit.max_backlog", "must not be smaller than audit.segment_size");
     }
     faults.number("audit.batch", audit.batch as u64, 1, 10_000);
-    faults.durations([("audit.sync_interval", audit.sync_interval)]);
+    faults.durations([
+        ("audit.sync_interval", audit.sync_interval),
+        ("audit.checkpoint_interval", audit.checkpoint_interval),
+    ]);
 }
 
 /// `http://host…` or `https://host…` without a login, a query or a fragment.

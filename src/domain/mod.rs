@@ -1,5 +1,6 @@
 //! The words that every other module speaks: typed ids, secrets, time, findings, verdicts and audit events. No I/O.
 
+mod audit_chain;
 mod audit_event;
 mod dialect;
 mod finding;
@@ -9,6 +10,7 @@ mod time;
 mod verdict;
 mod workspace_config;
 
+pub use audit_chain::{CHAIN_ORIGIN, ContentHasher, Hash, Link, link};
 pub use audit_event::{
     AnswerRecord, AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source,
 };

@@ -8,17 +8,18 @@ use std::sync::{Arc, LazyLock};
 use foldhash::fast::RandomState;
 use sqlx::types::Json;
 
+use super::audit_chain;
 use super::audit_logs::audit_columns;
 use super::engine::Tx;
 use super::statement::Statement;
 use super::values::stored;
 use super::{AuditRow, StoreError};
-use crate::domain::{AuditId, Direction, Outcome, Source};
+use crate::domain::{AuditId, Direction, Link, Outcome, Source};
 
 /// Rows a statement. Few shapes, so that each is prepared once a connection; the greatest stays below the engines' bounds
 /// on arguments (32,766 on SQLite, 65,535 on PostgreSQL).
 const SHAPES: [usize; 4] = [512, 64, 8, 1];
-const COLUMNS: usize = 40;
+const COLUMNS: usize = 41;
 /// Only a completion that is missing is filled in.
 const FILL: &str = "
 ON CONFLICT (id) DO UPDATE SET
@@ -33,7 +34,9 @@ ON CONFLICT (id) DO UPDATE SET
     input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens,
     completion_error_code = excluded.completion_error_code,
-    answer = excluded.answer
+    answer = excluded.answer,
+    seq = excluded.seq,
+    hash = excluded.hash
 WHERE audit_logs.completed_at IS NULL AND excluded.completed_at IS NOT NULL";
 
 /// The texts of [`SHAPES`]. PostgreSQL's arguments have numbers; SQLite's have none, because it looks up each numbered one in
@@ -55,23 +58,50 @@ fn text(rows: usize, numbered: bool) -> String {
     text
 }
 
-pub(super) async fn insert(tx: &mut Tx, rows: &[AuditRow]) -> Result<(), StoreError> {
-    let rows = distinct(rows);
-    let mut rest = rows.as_slice();
+/// Writes the rows and adds those that are complete to their chains. False: some were there already, so nothing may be
+/// committed; [`missing`] tells which are not.
+pub(super) async fn insert(tx: &mut Tx, rows: &[&AuditRow]) -> Result<bool, StoreError> {
+    let links = audit_chain::extend(tx, rows).await?;
+    let (mut rest, mut links) = (rows, links.as_slice());
     let texts: &'static [String; 4] = tx.either(&*POSTGRES, &*SQLITE);
+    let mut written = 0;
     for (size, text) in SHAPES.into_iter().zip(texts) {
-        while let Some((batch, after)) = rest.split_at_checked(size) {
-            let mut statement = tx.statement(text).reserve(size * COLUMNS, size * 600);
-            batch.iter().for_each(|row| bind(&mut statement, row));
-            statement.execute().await?;
-            rest = after;
+        while let (Some((batch, after)), Some((linked, later))) =
+            (rest.split_at_checked(size), links.split_at_checked(size))
+        {
+            let mut statement = tx.statement(text).reserve(size * COLUMNS, size * 640);
+            batch.iter().zip(linked).for_each(|(row, link)| bind(&mut statement, row, link.as_ref()));
+            written += statement.execute().await?;
+            (rest, links) = (after, later);
         }
     }
-    Ok(())
+    Ok(written == rows.len() as u64)
+}
+
+/// Those of `rows` that would change something.
+pub(super) async fn missing<'r>(tx: &mut Tx, rows: &[&'r AuditRow]) -> Result<Vec<&'r AuditRow>, StoreError> {
+    const POSTGRES: &str = "SELECT id, completed_at IS NOT NULL AS complete
+        FROM audit_logs WHERE id IN (SELECT CAST(w AS UUID) FROM jsonb_array_elements_text($1) w)";
+    const SQLITE: &str = "SELECT id, completed_at IS NOT NULL AS complete
+        FROM audit_logs WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+    let ids: Vec<String> = rows.iter().map(|row| row.event.id.uuid().simple().to_string()).collect();
+    let known: Vec<Known> = tx.statement(tx.either(POSTGRES, SQLITE)).bind(Json(ids)).all().await?;
+    let known: HashMap<AuditId, bool> = known.into_iter().map(|row| (row.id, row.complete)).collect();
+    Ok(rows
+        .iter()
+        .copied()
+        .filter(|row| known.get(&row.event.id).is_none_or(|complete| !complete && row.completion.is_some()))
+        .collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct Known {
+    id: AuditId,
+    complete: bool,
 }
 
 /// One row for each id, a completed one if there is one: PostgreSQL refuses to touch a row twice in one statement.
-fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
+pub(super) fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
     let mut places: HashMap<AuditId, usize, RandomState> =
         HashMap::with_capacity_and_hasher(rows.len(), RandomState::default());
     let mut kept: Vec<&AuditRow> = Vec::with_capacity(rows.len());
@@ -87,7 +117,7 @@ fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
 }
 
 /// In the order of [`audit_columns`].
-fn bind(statement: &mut Statement<'_>, row: &AuditRow) {
+fn bind(statement: &mut Statement<'_>, row: &AuditRow, link: Option<&Link>) {
     let event = &row.event;
     let done = row.completion.as_ref();
     statement
@@ -130,7 +160,8 @@ fn bind(statement: &mut Statement<'_>, row: &AuditRow) {
         .add(done.and_then(|done| done.output_tokens).map(stored))
         .add(done.and_then(|done| done.error_code.as_deref()))
         .add(done.and_then(|done| done.answer.as_deref()).map(Json))
-        .add(row.seq);
+        .add(link.map(|link| link.seq))
+        .add(link.map(|link| link.hash.as_slice()));
 }
 
 /// `word` as an argument that is not copied for every row.

@@ -6,8 +6,8 @@ use super::statement::{TenantSql, tenant_sql};
 use super::values::{Count, OptionalCount, corrupt, parsed};
 use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
 use crate::domain::{
-    Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, OrgId, PolicyId,
-    Timestamp, WorkspaceId,
+    Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, CHAIN_ORIGIN, Category, Completion, Coverage,
+    Link, OrgId, PolicyId, Timestamp, WorkspaceId,
 };
 
 /// One line of the audit trail as the API shows it.
@@ -16,8 +16,9 @@ pub struct AuditRow {
     pub event: AuditEvent,
     /// None while the request is running.
     pub completion: Option<Completion>,
-    /// Position in the chain of (organization, node); filled by a later release together with the hashes.
-    pub seq: Option<i64>,
+    /// Place in the chain of (organization, node). None while the request is running, in rows of releases that had no chain,
+    /// and when the row is about to be written.
+    pub link: Option<Link>,
 }
 
 /// All given conditions hold; `from` is included, `to` is not.
@@ -67,7 +68,7 @@ macro_rules! columns {
          client_ip, policy_id, policy_name, policy_version, action, direction, risk_score, pii_detected, \
          injection_detected, escalated, categories, findings, coverage, error_code, completed_at, outcome, status, \
          upstream_status, duration_us, overhead_us, ttfb_us, response_bytes, input_tokens, output_tokens, \
-         completion_error_code, answer, seq"
+         completion_error_code, answer, seq, hash"
     };
 }
 pub(super) use columns as audit_columns;
@@ -266,6 +267,7 @@ pub(super) struct Stored {
     completion_error_code: Option<String>,
     answer: Option<Json<Box<AnswerRecord>>>,
     seq: Option<i64>,
+    hash: Option<Vec<u8>>,
 }
 
 impl Stored {
@@ -318,7 +320,15 @@ impl Stored {
             coverage: self.coverage.0,
             error_code: self.error_code,
         };
-        Ok(AuditRow { event, completion, seq: self.seq })
+        let link = match (self.seq, self.hash) {
+            (None, None) => None,
+            // A row without one of the two was tampered with: it has a place, and a hash that nothing has.
+            (seq, hash) => Some(Link {
+                seq: seq.unwrap_or(0),
+                hash: hash.and_then(|hash| hash.try_into().ok()).unwrap_or(CHAIN_ORIGIN),
+            }),
+        };
+        Ok(AuditRow { event, completion, link })
     }
 }
 

@@ -68,6 +68,7 @@ const MIGRATIONS: &[Migration] = migrations![
     12 "0012_event_tickets",
     13 "0013_organizations",
     14 "0014_answers",
+    15 "0015_audit_chain",
 ];
 
 impl Migration {

@@ -6,6 +6,7 @@
 
 mod admin_events;
 mod api_keys;
+mod audit_chain;
 mod audit_insert;
 mod audit_logs;
 mod change;
@@ -50,6 +51,7 @@ pub use admin_events::{
     Actor, ActorType, AdminEventFilter, AdminEventRecord, AdminEvents, EventOutcome, NewAdminEvent, Origin,
 };
 pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
+pub use audit_chain::{ChainHead, Checkpoint};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
 pub use error::StoreError;

@@ -387,8 +387,18 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
+        let rows = audit_insert::distinct(rows);
         let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
-        audit_insert::insert(&mut tx, rows).await?;
+        if audit_insert::insert(&mut tx, &rows).await? {
+            return tx.commit().await;
+        }
+        // After a crash, or when an earlier attempt succeeded without our knowing.
+        drop(tx);
+        let mut tx = self.inner.begin_unscoped(Mode::Write).await?;
+        let rows = audit_insert::missing(&mut tx, &rows).await?;
+        if !audit_insert::insert(&mut tx, &rows).await? {
+            return Err(StoreError::Unavailable("another process writes the same audit rows".to_owned()));
+        }
         tx.commit().await
     }
 

@@ -1,6 +1,6 @@
 //! How the domain's own types are stored: ids as `UUID` or 16 bytes, times as `TIMESTAMPTZ` or microseconds.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
 use sqlx::database::Database;
@@ -76,6 +76,14 @@ impl Decode<'_, Postgres> for Timestamp {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         <DateTime<Utc> as Decode<Postgres>>::decode(value).map(Self::from)
     }
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// An integer and not text: text of mixed precision sorts wrongly.

@@ -285,6 +285,16 @@ async fn exports_are_whole_escaped_and_recorded(database: TestDatabase) {
     let csv = org.owner.get("/audit-logs/export?format=csv&action=allow").await.ok(200);
     assert!(csv.as_str().unwrap().contains(id));
     assert_eq!(events(&org.owner, "?action=audit_log.export").await.len(), 2);
+
+    let report = org.owner.get("/audit-logs/verify").await.ok(200);
+    assert_eq!((&report["intact"], &report["checked"], &report["faults"]), (&json!(true), &json!(1), &json!([])));
+    assert_eq!(report["streams"][0]["seq"], logs["seq"]);
+    assert_eq!(
+        org.owner.get("/audit-logs/checkpoints").await.ok(200)["data"],
+        json!([]),
+        "the first is due in ten minutes"
+    );
+    assert_eq!(events(&org.owner, "?action=audit_log.verify").await.len(), 1);
 }
 
 async fn a_refused_scan_has_its_audit_row(database: TestDatabase) {

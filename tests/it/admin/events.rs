@@ -298,7 +298,7 @@ fn row(org: OrgId, at: Timestamp, path: &str) -> AuditRow {
         error_code: None,
         answer: None,
     };
-    AuditRow { event, completion: Some(completion), seq: None }
+    AuditRow { event, completion: Some(completion), link: None }
 }
 
 async fn a_stream_is_filtered(database: TestDatabase) {

@@ -74,6 +74,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listAdminEvents", Own),
     ("listApiKeys", Own),
     ("listInvitations", Own),
+    ("listAuditCheckpoints", Own),
     ("listAuditLogs", Own),
     ("listPolicies", Own),
     ("listPolicyVersions", Object),
@@ -119,6 +120,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("updateSavedFilter", Object),
     ("updateUser", Object),
     ("updateWorkspace", Object),
+    ("verifyAuditLogs", Own),
     ("verifyMfa", Open),
 ];
 

@@ -11,7 +11,7 @@ use sentinel::mock_llm::MockLlm;
 use serde_json::json;
 
 use crate::support::raw::PATIENCE;
-use crate::support::{Process, count_rows, register};
+use crate::support::{Process, command, count_rows, register};
 
 const CLIENTS: usize = 32;
 const ROUNDS: usize = 3;
@@ -70,7 +70,12 @@ async fn every_answered_request_has_its_row_after_kill_9() {
     let status = process.terminate();
     assert!(status.success(), "{status}: {}", std::fs::read_to_string(folder.path().join("sentinel.log")).unwrap());
     let url = format!("sqlite://{}", folder.path().join("data/sentinel.db").display());
+    // The chain is whole in spite of the kills, and signed by the orderly end.
+    let checked = command(folder.path(), &[], &["--json", "audit", "verify"]).await;
     let rows = count_rows(&url).await;
+    let report = &checked["report"];
+    assert_eq!((&report["intact"], &report["checked"]), (&json!(true), &json!(rows.len())), "{report}");
+    assert_eq!(report["streams"][0]["signed_seq"], report["streams"][0]["seq"], "{report}");
     let unique: HashSet<String> = rows.iter().cloned().collect();
     let answered = answered.lock();
     let lost: Vec<_> = answered.difference(&unique).collect();

@@ -82,7 +82,7 @@ pub(super) fn full(org: OrgId, at: Timestamp) -> AuditRow {
             coverage: event.coverage.clone(),
         })),
     };
-    AuditRow { event, completion: Some(completion), seq: Some(5) }
+    AuditRow { event, completion: Some(completion), link: None }
 }
 
 /// A row with every optional field empty.
@@ -96,7 +96,7 @@ pub(super) fn bare(org: Option<OrgId>, at: Timestamp) -> AuditRow {
     (event.pii_detected, event.injection_detected, event.escalated) = (false, false, false);
     (event.action, event.risk_score, event.source) = (Action::Allow, 0, Source::Process);
     (event.categories, event.findings, event.coverage) = (vec![], vec![], Coverage::default());
-    AuditRow { completion: None, seq: None, ..row }
+    AuditRow { completion: None, link: None, ..row }
 }
 
 async fn ship(world: &World, rows: &[AuditRow]) {
@@ -104,7 +104,9 @@ async fn ship(world: &World, rows: &[AuditRow]) {
 }
 
 async fn find(world: &World, row: &AuditRow) -> Option<AuditRow> {
-    world.read().await.audit_logs().find(row.event.id).await.unwrap()
+    let found = world.read().await.audit_logs().find(row.event.id).await.unwrap()?;
+    assert_eq!(found.link.is_some(), found.completion.is_some());
+    Some(AuditRow { link: None, ..found })
 }
 
 async fn list(world: &World, filter: AuditFilter) -> Vec<AuditId> {

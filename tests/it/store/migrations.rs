@@ -8,9 +8,11 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 27] = [
     "admin_events",
     "api_keys",
+    "audit_chains",
+    "audit_checkpoints",
     "audit_logs",
     "event_tickets",
     "idempotency_keys",

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit_chain;
 mod audit_logs;
 mod connecting;
 mod event_stream;

@@ -61,7 +61,7 @@ mod postgres {
         let mut admin = world.database.admin().await;
         let tables: Vec<(String, String, bool, bool)> =
             sqlx::query_as(TENANT_TABLES).fetch_all(&mut admin).await.unwrap();
-        assert_eq!(tables.len(), 23);
+        assert_eq!(tables.len(), 25);
         for (table, column, enabled, forced) in tables {
             assert!(enabled && forced, "{table}");
             let text = "SELECT COALESCE(qual, ''), COALESCE(with_check, '') FROM pg_policies
@@ -86,6 +86,11 @@ mod postgres {
             [
                 "admin_events INSERT",
                 "api_keys SELECT",
+                "audit_chains INSERT",
+                "audit_chains SELECT",
+                "audit_chains UPDATE",
+                "audit_checkpoints INSERT",
+                "audit_checkpoints SELECT",
                 "audit_logs INSERT",
                 "audit_logs SELECT",
                 "audit_logs UPDATE",
@@ -196,7 +201,10 @@ mod postgres {
             "TRUNCATE audit_logs",
             "UPDATE audit_logs SET action = 'allow'",
             "UPDATE audit_logs SET findings = '[]'",
-            "UPDATE audit_logs SET hash = NULL",
+            "UPDATE audit_logs SET prev_hash = NULL",
+            "DELETE FROM audit_chains",
+            "UPDATE audit_checkpoints SET seq = 1",
+            "DELETE FROM audit_checkpoints",
             "DELETE FROM admin_events",
             "UPDATE admin_events SET action = 'x'",
             "DELETE FROM users",

@@ -227,6 +227,8 @@ mod postgres {
             open,
             [
                 "api_keys",
+                "audit_chains",
+                "audit_checkpoints",
                 "audit_logs",
                 "event_tickets",
                 "invitations",

@@ -96,6 +96,8 @@ fn unscoped_statements_are_these() {
     assert_eq!(
         found,
         [
+            "audit_chain.rs: chains_without_checkpoint",
+            "audit_chain.rs: write_checkpoints",
             "event_stream.rs: spend_event_ticket",
             "identity.rs: resolve_person",
             "identity.rs: resolve_scim_token",
