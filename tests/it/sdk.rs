@@ -42,6 +42,11 @@ async fn an_older_openai_sdk_works() {
     run("TEST_PYTHON_OLDER", "openai_client.py").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn disguised_attacks_are_refused_and_hard_harmless_texts_pass() {
+    run("TEST_PYTHON", "openai_hard.py").await;
+}
+
 /// It sends the key as `X-Api-Key`, newer ones as a bearer token.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_anthropic_sdk_works() {
