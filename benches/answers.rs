@@ -44,7 +44,7 @@ fn answers(c: &mut Criterion) {
         let policy = Arc::new(policy);
         for (dialect, events) in [("chat", &chat), ("messages", &messages)] {
             group.bench_with_input(BenchmarkId::new(name, dialect), events, |b, events| {
-                let stream = || AnswerStream::new(engine.clone(), policy.clone(), Framing::Events, limits);
+                let stream = || AnswerStream::new(engine.clone(), policy.clone(), Framing::Events, limits, None);
                 b.iter_batched(
                     stream,
                     |mut stream| {

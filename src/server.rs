@@ -17,6 +17,7 @@ use crate::authn::{KeyCache, ProviderCredentialCache, Sealer};
 use crate::config::{Config, Environment, ensure_secrets};
 use crate::detect::Engine;
 use crate::domain::{SharedClock, SystemClock};
+use crate::enforce::Vault;
 use crate::gateway::{self, GatewayState};
 use crate::health::Health;
 use crate::limits::{MonthlyUsage, RateLimiter};
@@ -103,6 +104,7 @@ impl Sentinel {
         let sealer = Arc::new(Sealer::of(&config.encryption, &config.auth).context("encryption.key")?);
         let credentials =
             ProviderCredentialCache::new(store.clone(), Arc::clone(&sealer), Arc::clone(&clock), &metrics);
+        let vault = Arc::new(Vault::new(sealer.value_keys()));
         let policies = PolicyCache::new(store.clone(), Arc::clone(&engine), Arc::clone(&metrics));
         let limiter = Arc::new(RateLimiter::new());
         let usage = Arc::new(MonthlyUsage::new());
@@ -167,6 +169,7 @@ impl Sentinel {
                     config: config.gateway.clone(),
                     keys,
                     credentials,
+                    vault,
                     policies,
                     engine,
                     limiter,

@@ -169,6 +169,7 @@ pub struct Stats {
     workspaces: u64,
     requests: u64,
     blocked: u64,
+    /// Redacted or tokenized.
     redacted: u64,
     flagged: u64,
     /// Requests with personal data in them, whatever was done about it.

@@ -31,6 +31,7 @@ pub struct Sealer {
 struct Key {
     id: [u8; KEY_ID],
     key: LessSafeKey,
+    values: Secret<[u8; 32]>,
 }
 
 /// How many bytes a derivation gives.
@@ -47,9 +48,11 @@ impl Key {
         let material = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sentinel").extract(secret.as_bytes());
         let mut id = [0; KEY_ID];
         let named = material.expand(&[b"seal key id"], Length(KEY_ID)).and_then(|okm| okm.fill(&mut id));
+        let mut values = [0; 32];
+        let valued = material.expand(&[b"value key"], Length(values.len())).and_then(|okm| okm.fill(&mut values));
         let key = material.expand(&[b"seal key"], &AES_256_GCM).map(UnboundKey::from);
-        match (named, key) {
-            (Ok(()), Ok(key)) => Ok(Self { id, key: LessSafeKey::new(key) }),
+        match (named.and(valued), key) {
+            (Ok(()), Ok(key)) => Ok(Self { id, key: LessSafeKey::new(key), values: Secret::new(values) }),
             _ => Err(SealError::Key),
         }
     }
@@ -83,6 +86,11 @@ impl Sealer {
         let today = secrets.next().ok_or(SealError::Key)?;
         let before = secrets.chain(&encryption.previous_key).map(|secret| secret.expose().as_str());
         Self::new(today, before.chain(auth.previous_secrets()))
+    }
+
+    /// Keys for values inside of reversible tokens, today's first.
+    pub fn value_keys(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.today).chain(&self.before).map(|key| &key.values.expose()[..])
     }
 
     /// Names the key that seals: 8 hexadecimal digits.

@@ -163,7 +163,7 @@ fn describe(inspection: &TextInspection) -> String {
             finding.confidence
         );
     }
-    if verdict.action == Action::Redact {
+    if matches!(verdict.action, Action::Redact | Action::Tokenize) {
         let _ = write!(text, "\n{}", inspection.redacted);
     }
     text

@@ -230,6 +230,7 @@ const fn action_code(action: Action) -> u64 {
         Action::Flag => 2,
         Action::Redact => 3,
         Action::Block => 4,
+        Action::Tokenize => 5,
     }
 }
 

@@ -52,6 +52,18 @@ impl Category {
     }
 }
 
+impl Category {
+    /// Whether what is found may go on as a token that becomes the value again. A credential that the provider repeats
+    /// would be handed to whoever reads the answer; an attack is no value.
+    #[must_use]
+    pub const fn is_restorable(self) -> bool {
+        match self {
+            Self::Pii => true,
+            Self::PromptInjection | Self::Jailbreak | Self::PromptExtraction | Self::Secrets => false,
+        }
+    }
+}
+
 /// How bad it would be if the finding is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -108,4 +120,11 @@ pub struct Finding {
     pub span: Range<usize>,
     /// Index of the segment in its document.
     pub segment: usize,
+}
+
+/// How a type of thing is called where one stood: `US_SSN`. Rule packs are written by people: what would need escaping in JSON
+/// becomes `_`.
+#[must_use]
+pub fn label(entity: &str) -> String {
+    entity.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }

@@ -15,7 +15,7 @@ pub use audit_event::{
     AnswerRecord, AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source,
 };
 pub use dialect::Dialect;
-pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity};
+pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity, label};
 pub use ids::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId, RequestId,
     SavedFilterId, SessionId, UserId, WorkspaceId,

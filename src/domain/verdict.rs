@@ -1,11 +1,13 @@
 //! What a policy makes of findings.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Category, Finding};
 
-/// What is done with a message; later ones are stronger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+/// What is done with a message; ordered by strength: allow, flag, tokenize, redact, block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Allow,
@@ -15,6 +17,21 @@ pub enum Action {
     Redact,
     /// Refuse the message.
     Block,
+    // Last, because the journal's records know an action by its place.
+    /// Replace the found bytes by a token, forward the rest, and put them back where the answer repeats the token.
+    Tokenize,
+}
+
+impl PartialOrd for Action {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Action {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.strength().cmp(&other.strength())
+    }
 }
 
 impl Action {
@@ -25,6 +42,17 @@ impl Action {
             Self::Flag => "flag",
             Self::Redact => "redact",
             Self::Block => "block",
+            Self::Tokenize => "tokenize",
+        }
+    }
+
+    const fn strength(self) -> u8 {
+        match self {
+            Self::Allow => 0,
+            Self::Flag => 1,
+            Self::Tokenize => 2,
+            Self::Redact => 3,
+            Self::Block => 4,
         }
     }
 }

@@ -6,17 +6,22 @@ mod receipt;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use answer::{AnswerLimits, AnswerReport, AnswerStream, Flow, InspectedAnswer, Stop, inspect_answer};
+pub use tokens::{Restorer, Seal, Vault};
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::detect::Engine;
-use crate::domain::{Action, AuditFinding, Category, Coverage, Dialect, Direction, Finding, Role, Verdict};
+use crate::domain::{Action, AuditFinding, Category, Coverage, Dialect, Direction, Finding, Judged, Role, Verdict};
 use crate::policy::CompiledPolicy;
-use crate::protocol::{self, BinaryRule, ReadLimits, Unreadable};
+use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
 
-use splice::Splice;
+use splice::{Found, Splice, merged};
+use tokens::{Assigned, Labels, Mint, Passage, assign};
 
 /// A request's body as it came, with the headers that say what it is.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +53,10 @@ pub struct Inspection {
     pub user_id: Option<String>,
     /// Meaningless when the verdict blocks: nothing is forwarded then.
     pub forward: Forward,
+    /// Tokens that stand in `forward`.
+    pub tokens: u64,
+    /// What the answer's tokens stand for; None when none can be put back.
+    pub restorer: Option<Arc<Restorer>>,
 }
 
 impl Inspection {
@@ -63,6 +72,8 @@ impl Inspection {
             stream: false,
             user_id: None,
             forward: Forward::AsReceived,
+            tokens: 0,
+            restorer: None,
         }
     }
 }
@@ -80,6 +91,8 @@ pub fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
 
 /// Inspects a request's body. An empty body is clean.
 ///
+/// `seal` is for tokens in requests whose conversation is kept elsewhere; without it their values are redacted.
+///
 /// # Errors
 /// [`Unreadable`]: the body cannot be looked at, so it must not be forwarded.
 pub fn inspect(
@@ -87,6 +100,7 @@ pub fn inspect(
     policy: &CompiledPolicy,
     body: RequestBody<'_>,
     limits: &ReadLimits,
+    seal: Option<&Seal>,
 ) -> Result<Inspection, Unreadable> {
     inspect_with(
         |text, segment, role, found| engine.scan(text, segment, role, found),
@@ -94,6 +108,7 @@ pub fn inspect(
         body,
         limits,
         policy.binary(),
+        (policy.tokens(), seal),
     )
 }
 
@@ -104,6 +119,7 @@ fn inspect_with(
     body: RequestBody<'_>,
     limits: &ReadLimits,
     binary: BinaryRule,
+    (labels, seal): (Option<&Labels>, Option<&Seal>),
 ) -> Result<Inspection, Unreadable> {
     let decoded = protocol::decode(body.bytes, body.content_encoding, limits)?;
     let mut document = protocol::read(body.dialect, body.content_type, &decoded, limits, binary)?;
@@ -115,11 +131,15 @@ fn inspect_with(
     }
     let verdict = decide(findings, &|segment| document.role(segment));
 
+    let mut assigned = Assigned::default();
     let forward = if verdict.blocked() {
         Forward::AsReceived
     } else {
-        let redactions = verdict.findings.iter().filter(|judged| judged.action == Action::Redact);
-        let splice = Splice::of_document(&document, redactions.map(|judged| &judged.finding));
+        let mut found = merged(verdict.findings.iter().filter(|judged| is_replaced(judged)));
+        if let Some(labels) = labels {
+            assigned = tokenized(&document, labels, seal, &mut found);
+        }
+        let splice = Splice::of_document(&document, &found);
         if splice.is_empty() { Forward::AsReceived } else { Forward::Redacted(splice.apply(&decoded).into()) }
     };
     let findings = receipt::findings(
@@ -138,7 +158,32 @@ fn inspect_with(
         stream: document.stream,
         user_id: document.user_id,
         forward,
+        tokens: assigned.made,
+        restorer: assigned.restorer.map(Arc::new),
     })
+}
+
+const fn is_replaced(judged: &Judged) -> bool {
+    matches!(judged.action, Action::Redact | Action::Tokenize)
+}
+
+/// Gives `found` its tokens.
+fn tokenized(document: &Document<'_>, labels: &Labels, seal: Option<&Seal>, found: &mut Vec<Found<'_>>) -> Assigned {
+    let mint = if document.is_whole_conversation() {
+        Mint::Numbered
+    } else {
+        // Values of one end user come back to nobody else.
+        let user = document.end_user().unwrap_or_default();
+        Mint::Sealed(seal.map(|seal| Seal { place: format!("{}\n{user}", seal.place), ..seal.clone() }))
+    };
+    let mut passages: Vec<Passage<'_>> = document
+        .segments
+        .iter()
+        .enumerate()
+        .map(|(segment, said)| Passage { segment, text: said.text(), number: said.kind == Source::JsonNumber })
+        .collect();
+    passages.sort_by_cached_key(|passage| document.turn(passage.segment));
+    assign(&passages, labels, &mint, found)
 }
 
 /// One plain text, inspected.
@@ -167,6 +212,7 @@ pub fn inspect_text(
         text,
         role,
         direction,
+        policy.tokens(),
     )
 }
 
@@ -176,6 +222,7 @@ fn inspect_text_with(
     text: &str,
     role: Role,
     direction: Direction,
+    labels: Option<&Labels>,
 ) -> TextInspection {
     let mut findings = Vec::new();
     if !text.is_empty() {
@@ -185,11 +232,16 @@ fn inspect_text_with(
 
     // A blocked text is shown to nobody but its sender, yet what is shown must not carry what it was blocked for.
     let redactions = verdict.findings.iter().filter(|judged| match judged.action {
-        Action::Redact => true,
+        Action::Redact | Action::Tokenize => true,
         Action::Block => matches!(judged.finding.rule.category, Category::Pii | Category::Secrets),
         Action::Allow | Action::Flag => false,
     });
-    let splice = Splice::of_text(text, redactions.map(|judged| &judged.finding));
+    let mut found = merged(redactions);
+    if let Some(labels) = labels {
+        let passage = Passage { segment: 0, text: text.into(), number: false };
+        assign(&[passage], labels, &Mint::Numbered, &mut found);
+    }
+    let splice = Splice::of_text(text, &found);
     let redacted = if splice.is_empty() { text.to_owned() } else { splice.apply_to_text(text) };
     let length = text.len() as u64;
     TextInspection {

@@ -1,8 +1,8 @@
-//! Redaction: found bytes are replaced by `[REDACTED_CREDIT_CARD]` and the like, every other byte stays as it is.
+//! Replacement: found bytes become `[REDACTED_CREDIT_CARD]` or a token, every other byte stays as it is.
 
 use std::ops::Range;
 
-use crate::domain::Finding;
+use crate::domain::{Action, Judged, label};
 use crate::protocol::{Document, Source};
 
 /// The replacements to make in a body; apart from each other and in order.
@@ -18,19 +18,35 @@ struct Edit {
 }
 
 /// Where something was found in a segment, and what it is.
-struct Found<'f> {
-    segment: usize,
-    span: Range<usize>,
-    entity: &'f str,
+#[derive(Debug)]
+pub(super) struct Found<'f> {
+    pub segment: usize,
+    pub span: Range<usize>,
+    pub entity: &'f str,
     /// Bytes of the finding that named the entity: of overlapping ones the widest says what it is.
     width: usize,
+    /// The policy wants a token in its place.
+    pub restorable: bool,
+    /// The token; without one it is redacted.
+    pub token: Option<String>,
+}
+
+impl Found<'_> {
+    /// A token in the place of what no detector found.
+    pub(super) fn token(segment: usize, span: Range<usize>, token: String) -> Self {
+        Self { segment, width: span.len(), span, entity: "", restorable: true, token: Some(token) }
+    }
+
+    fn replacement(&self) -> String {
+        self.token.clone().unwrap_or_else(|| placeholder(self.entity))
+    }
 }
 
 impl Splice {
-    /// Replaces findings in a document's segments.
-    pub(super) fn of_document<'f>(document: &Document<'_>, findings: impl Iterator<Item = &'f Finding>) -> Self {
+    /// Replaces what was found in a document's segments: in order, and apart from each other.
+    pub(super) fn of_document(document: &Document<'_>, found: &[Found<'_>]) -> Self {
         let mut edits = Vec::new();
-        for group in merged(findings).chunk_by(|a, b| a.segment == b.segment) {
+        for group in found.chunk_by(|a, b| a.segment == b.segment) {
             let Some((segment, index)) =
                 group.first().and_then(|found| Some((document.segments.get(found.segment)?, found.segment)))
             else {
@@ -38,16 +54,19 @@ impl Splice {
             };
             match segment.kind {
                 // Part of a number replaced would be no JSON: the whole becomes a string.
-                Source::JsonNumber => edits.extend(group.iter().max_by_key(|found| found.width).map(|found| Edit {
-                    range: segment.raw(),
-                    replacement: format!("\"{}\"", placeholder(found.entity)),
-                })),
+                Source::JsonNumber => {
+                    edits.extend(group.iter().max_by_key(|found| found.width).map(|found| Edit {
+                        range: segment.raw(),
+                        replacement: format!("\"{}\"", found.replacement()),
+                    }))
+                }
                 kind => {
                     let ranges = segment.raw_spans(group.iter().map(|found| found.span.clone()));
-                    edits.extend(ranges.zip(group).enumerate().map(|(nth, (range, found))| {
-                        let mut replacement = placeholder(found.entity);
-                        // Two keys of one object must not become the same.
-                        if kind == Source::JsonKey && nth == 0 {
+                    let mut numbered = kind != Source::JsonKey;
+                    edits.extend(ranges.zip(group).map(|(range, found)| {
+                        let mut replacement = found.replacement();
+                        // Two keys of one object must not become the same; tokens of two values never are.
+                        if found.token.is_none() && !std::mem::replace(&mut numbered, true) {
                             replacement.insert_str(replacement.len() - 1, &format!("_{index}"));
                         }
                         Edit { range, replacement }
@@ -59,11 +78,11 @@ impl Splice {
         Self { edits: edits.into_iter().filter(|edit| !edit.range.is_empty()).collect() }
     }
 
-    /// Replaces findings in a plain text.
-    pub(super) fn of_text<'f>(text: &str, findings: impl Iterator<Item = &'f Finding>) -> Self {
-        let edits = merged(findings).into_iter().filter_map(|found| {
+    /// The same in a plain text.
+    pub(super) fn of_text(text: &str, found: &[Found<'_>]) -> Self {
+        let edits = found.iter().filter_map(|found| {
             let range = text.floor_char_boundary(found.span.start)..text.ceil_char_boundary(found.span.end);
-            (!range.is_empty()).then(|| Edit { range, replacement: placeholder(found.entity) })
+            (!range.is_empty()).then(|| Edit { range, replacement: found.replacement() })
         });
         Self { edits: edits.collect() }
     }
@@ -107,15 +126,17 @@ impl Splice {
     }
 }
 
-/// Findings by segment and place, overlapping ones made one.
-fn merged<'f>(findings: impl Iterator<Item = &'f Finding>) -> Vec<Found<'f>> {
-    let mut all: Vec<Found<'f>> = findings
-        .filter(|finding| !finding.span.is_empty())
-        .map(|finding| Found {
+/// What is to be replaced, by segment and place; overlapping findings are one, which is redacted if any of them is.
+pub(super) fn merged<'f>(judged: impl Iterator<Item = &'f Judged>) -> Vec<Found<'f>> {
+    let mut all: Vec<Found<'f>> = judged
+        .filter(|judged| !judged.finding.span.is_empty())
+        .map(|Judged { finding, action }| Found {
             segment: finding.segment,
             span: finding.span.clone(),
             entity: &finding.rule.entity,
             width: finding.span.len(),
+            restorable: *action == Action::Tokenize,
+            token: None,
         })
         .collect();
     all.sort_by_key(|found| (found.segment, found.span.start));
@@ -123,8 +144,8 @@ fn merged<'f>(findings: impl Iterator<Item = &'f Finding>) -> Vec<Found<'f>> {
         let overlaps = next.segment == kept.segment && next.span.start < kept.span.end;
         if overlaps {
             kept.span.end = kept.span.end.max(next.span.end);
-            if next.width > kept.width {
-                (kept.entity, kept.width) = (next.entity, next.width);
+            if (!next.restorable, next.width) > (!kept.restorable, kept.width) {
+                (kept.entity, kept.width, kept.restorable) = (next.entity, next.width, next.restorable);
             }
         }
         overlaps
@@ -132,10 +153,7 @@ fn merged<'f>(findings: impl Iterator<Item = &'f Finding>) -> Vec<Found<'f>> {
     all
 }
 
-/// `[REDACTED_US_SSN]`. Rule packs are written by people: what would need escaping in JSON becomes `_`.
+/// `[REDACTED_US_SSN]`.
 pub(super) fn placeholder(entity: &str) -> String {
-    let mut out = String::from("[REDACTED_");
-    out.extend(entity.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }));
-    out.push(']');
-    out
+    format!("[REDACTED_{}]", label(entity))
 }

@@ -64,7 +64,7 @@ fn inspected(dialect: Option<Dialect>, body: &str) -> Inspection {
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let content_type = Some("application/json");
     let body = RequestBody { bytes: &bytes, dialect, content_type, content_encoding: None };
-    inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse).unwrap()
+    inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None)).unwrap()
 }
 
 fn redacted(dialect: Option<Dialect>, body: &str) -> String {
@@ -165,6 +165,7 @@ fn the_role_that_is_scanned_and_judged_is_the_one_that_was_resolved() {
         request,
         &LIMITS,
         BinaryRule::Refuse,
+        (None, None),
     )
     .unwrap();
 }
@@ -174,7 +175,7 @@ fn an_encoded_body_is_scanned_decoded_and_forwarded_encoded_unless_it_is_redacte
     let encode = |text: &str| Bytes::from(zstd::encode_all(text.as_bytes(), 3).unwrap());
     let inspect = |bytes: &Bytes| {
         let body = RequestBody { bytes, dialect: None, content_type: None, content_encoding: Some("zstd") };
-        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse)
+        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None))
     };
     let clean = encode(r#"{"x":"hello"}"#);
     let inspection = inspect(&clean).unwrap();
@@ -191,15 +192,18 @@ fn an_encoded_body_is_scanned_decoded_and_forwarded_encoded_unless_it_is_redacte
 fn what_cannot_be_read_is_an_error_or_a_named_gap() {
     let bytes = Bytes::from_static(b"\xff\x00");
     let body = RequestBody { bytes: &bytes, dialect: None, content_type: Some("audio/mpeg"), content_encoding: None };
-    assert_eq!(inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse).unwrap_err().status, 415);
-    let passed = inspect_with(scan, decide, body, &LIMITS, BinaryRule::Pass).unwrap();
+    assert_eq!(inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None)).unwrap_err().status, 415);
+    let passed = inspect_with(scan, decide, body, &LIMITS, BinaryRule::Pass, (None, None)).unwrap();
     assert_eq!(passed.forward, Forward::AsReceived);
     assert_eq!(passed.coverage.skipped[0].reason, SkipReason::Binary);
 
     let empty = Bytes::new();
     let body =
         RequestBody { bytes: &empty, dialect: Some(Dialect::Openai), content_type: None, content_encoding: None };
-    assert_eq!(inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse).unwrap().verdict, Verdict::clean());
+    assert_eq!(
+        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None)).unwrap().verdict,
+        Verdict::clean()
+    );
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn of_very_many_findings_the_strongest_are_kept() {
 
 #[test]
 fn a_text_shows_neither_what_is_redacted_nor_the_data_it_is_blocked_for() {
-    let inspect = |text: &str| inspect_text_with(scan, decide, text, Role::User, Direction::Output);
+    let inspect = |text: &str| inspect_text_with(scan, decide, text, Role::User, Direction::Output, None);
     let clean = inspect("hello");
     assert_eq!((clean.redacted.as_str(), clean.coverage.scanned, clean.coverage.segments), ("hello", 5, 1));
 
@@ -284,23 +288,24 @@ proptest! {
         let body = serde_json::to_string(&texts).unwrap();
         let body = if ascii { escaped_where_possible(&body) } else { body };
         let document = protocol::read(None, None, body.as_bytes(), &LIMITS, BinaryRule::Refuse).unwrap();
-        let findings: Vec<Finding> = places
+        let findings: Vec<Judged> = places
             .iter()
             .map(|(segment, start, length)| {
                 let segment = segment.index(texts.len());
                 let text = &texts[segment];
                 let start = text.floor_char_boundary(start.index(text.len()));
                 let span = start..text.ceil_char_boundary((start + length).min(text.len()));
-                Finding { rule: WORDS[0].rule.clone(), confidence: 1.0, span, segment }
+                let finding = Finding { rule: WORDS[0].rule.clone(), confidence: 1.0, span, segment };
+                Judged { finding, action: Action::Redact }
             })
             .collect();
 
         let mut found = vec![false; body.len()];
-        for finding in findings.iter().filter(|finding| !finding.span.is_empty()) {
+        for Judged { finding, .. } in findings.iter().filter(|judged| !judged.finding.span.is_empty()) {
             found[document.segments[finding.segment].raw_span(finding.span.clone())].fill(true);
         }
         let outside: Vec<u8> = body.bytes().zip(found).filter(|(_, found)| !found).map(|(byte, _)| byte).collect();
-        let out = String::from_utf8(Splice::of_document(&document, findings.iter()).apply(body.as_bytes())).unwrap();
+        let out = String::from_utf8(Splice::of_document(&document, &merged(findings.iter())).apply(body.as_bytes())).unwrap();
         prop_assert_eq!(out.replace("[REDACTED_CREDIT_CARD]", "").into_bytes(), outside);
         prop_assert!(serde_json::from_str::<Vec<String>>(&out).is_ok(), "{out}");
     }

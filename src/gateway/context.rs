@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 
 use crate::authn::Caller;
 use crate::domain::{Action, Clock, Dialect, Outcome, RequestId, Source, Timestamp};
-use crate::enforce::Inspection;
+use crate::enforce::{Inspection, Restorer};
 use crate::limits::Allowance;
 use crate::policy::CompiledPolicy;
 use crate::upstream::Route;
@@ -66,6 +66,8 @@ pub(super) struct Context {
     pub policy_shown: Option<String>,
     /// Until the audit event is made of it.
     pub inspection: Option<Inspection>,
+    /// What the answer's tokens stand for.
+    pub restorer: Option<Arc<Restorer>>,
     pub action: Action,
     pub allowance: Option<Allowance>,
     /// Time spent waiting for the client's body.
@@ -111,6 +113,7 @@ impl Context {
             policy: None,
             policy_shown: None,
             inspection: None,
+            restorer: None,
             action: Action::Allow,
             allowance: None,
             body_wait: Duration::ZERO,

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::detect::Engine;
 use crate::domain::{Action, AuditFinding, Dialect, Direction, Role, Verdict};
-use crate::enforce::{self, Forward, Inspection, RequestBody};
+use crate::enforce::{self, Forward, Inspection, RequestBody, Seal};
 use crate::policy::CompiledPolicy;
 use crate::protocol::{ReadLimits, Unreadable};
 
@@ -49,7 +49,11 @@ impl Gate {
     ) -> Result<Bytes, Problem> {
         let policy = self.pin_policy(context).await?;
         let started = Instant::now();
-        let inspected = self.inspect_body(headers, context.dialect, policy.clone(), &body, query).await?;
+        let seal = policy.tokens().and(context.caller.as_deref()).map(|caller| Seal {
+            vault: Arc::clone(&self.state.vault),
+            place: format!("{}/{}", caller.org_id, caller.workspace_id),
+        });
+        let inspected = self.inspect_body(headers, context.dialect, (policy.clone(), seal), &body, query).await?;
         let mut inspection = match inspected {
             Some(inspected) => {
                 inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?
@@ -74,6 +78,8 @@ impl Gate {
             let message = policy.block_message();
             return Err(Problem::blocked(self.state.config.block_status, context.id, blocked, message));
         }
+        self.state.metrics.reversible_tokens.with_label_values(&["made"]).inc_by(inspection.tokens);
+        context.restorer = inspection.restorer.take();
         let forward = std::mem::replace(&mut inspection.forward, Forward::AsReceived);
         context.inspection = Some(inspection);
         Ok(match forward {
@@ -90,15 +96,15 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         dialect: Dialect,
-        policy: Arc<CompiledPolicy>,
+        (policy, seal): (Arc<CompiledPolicy>, Option<Seal>),
         body: &Bytes,
         query: &str,
     ) -> Result<Option<Result<Inspection, Unreadable>>, Problem> {
         let (content_type, content_encoding) = (text(headers, &CONTENT_TYPE)?, text(headers, &CONTENT_ENCODING)?);
         let look =
-            |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
+            move |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
                 enforce::contained(|| {
-                    let mut inspection = enforce::inspect(engine, policy, body, limits)?;
+                    let mut inspection = enforce::inspect(engine, policy, body, limits, seal.as_ref())?;
                     if !query.is_empty() {
                         let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
                         merge(&mut inspection, text.verdict, text.findings, query.len());
@@ -136,10 +142,10 @@ pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Opti
     }
 }
 
-/// Adds what was found in the query. It cannot be rewritten like a body, so what would be redacted is refused.
+/// Adds what was found in the query. It cannot be rewritten like a body, so what would be replaced is refused.
 fn merge(inspection: &mut Inspection, query: Verdict, findings: Vec<AuditFinding>, bytes: usize) {
     let verdict = &mut inspection.verdict;
-    let action = if query.action == Action::Redact { Action::Block } else { query.action };
+    let action = if matches!(query.action, Action::Redact | Action::Tokenize) { Action::Block } else { query.action };
     verdict.action = verdict.action.max(action);
     verdict.escalate |= query.escalate;
     verdict.risk_score = verdict.risk_score.max(query.risk_score);
@@ -166,6 +172,7 @@ mod tests {
         for (found, expected) in [
             (Action::Allow, Action::Allow),
             (Action::Flag, Action::Flag),
+            (Action::Tokenize, Action::Block),
             (Action::Redact, Action::Block),
             (Action::Block, Action::Block),
         ] {

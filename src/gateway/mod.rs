@@ -32,7 +32,7 @@ use crate::authn::{KeyCache, ProviderCredentialCache};
 use crate::config::GatewayConfig;
 use crate::detect::Engine;
 use crate::domain::SharedClock;
-use crate::enforce::AnswerLimits;
+use crate::enforce::{AnswerLimits, Vault};
 use crate::health::Health;
 use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::policy::{CompiledPolicy, PolicyCache};
@@ -55,6 +55,7 @@ pub struct GatewayState {
     pub config: GatewayConfig,
     pub keys: Arc<KeyCache>,
     pub credentials: Arc<ProviderCredentialCache>,
+    pub vault: Arc<Vault>,
     pub policies: Arc<PolicyCache>,
     pub engine: Arc<Engine>,
     pub limiter: Arc<RateLimiter>,
@@ -195,7 +196,8 @@ impl Gate {
         self.depart(context, forward.len(), query.forward);
         // An upstream that compresses although it was not asked to is undone before the answer is looked at.
         session.upstream_compression.adjust_decompression(true);
-        if context.policy.as_deref().is_some_and(CompiledPolicy::looks_at_answers) {
+        let looks = context.policy.as_deref().is_some_and(CompiledPolicy::looks_at_answers);
+        if looks || context.restorer.is_some() {
             context.screened.valve = Some(Arc::default());
         }
         replay::install(session, &mut context.home, forward, context.screened.valve.clone());

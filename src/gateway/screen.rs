@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::ResponseHeader;
 
 use crate::domain::{Action, AnswerRecord, Coverage, Dialect, Outcome, RequestId, SkipReason, Skipped, Verdict};
-use crate::enforce::{self, AnswerReport, AnswerStream, Flow, Stop};
+use crate::enforce::{self, AnswerReport, AnswerStream, Flow, Restorer, Stop};
 use crate::policy::CompiledPolicy;
 use crate::protocol::stream::Framing;
 use crate::protocol::{self, BinaryRule, Unreadable};
@@ -91,6 +91,7 @@ struct Case {
     action: Action,
     reveal: bool,
     policy: Arc<CompiledPolicy>,
+    restorer: Option<Arc<Restorer>>,
     content_type: Option<String>,
     body: Vec<u8>,
 }
@@ -207,7 +208,14 @@ impl Gate {
                     context.answering.stream = Some(StreamShape::Lines);
                 }
                 let limits = self.answer_limits;
-                Screen::Stream(Box::new(AnswerStream::new(self.state.engine.clone(), policy, framing, limits)))
+                let restorer = context.restorer.clone();
+                Screen::Stream(Box::new(AnswerStream::new(
+                    self.state.engine.clone(),
+                    policy,
+                    framing,
+                    limits,
+                    restorer,
+                )))
             }
             None => {
                 valve.hold();
@@ -368,6 +376,7 @@ impl Gate {
             action: context.action,
             reveal: context.caller.as_deref().is_some_and(|caller| caller.config.reveals()),
             policy,
+            restorer: context.restorer.clone(),
             content_type,
             body,
         };
@@ -400,7 +409,9 @@ impl Gate {
         let started = Instant::now();
         let (engine, limits, policy) = (&self.state.engine, &self.answer_limits, &case.policy);
         let kind = case.content_type.as_deref();
-        let inspected = enforce::contained(|| enforce::inspect_answer(engine, policy, kind, &case.body, limits));
+        let restorer = case.restorer.clone();
+        let inspected =
+            enforce::contained(|| enforce::inspect_answer(engine, policy, kind, &case.body, limits, restorer));
         let mut settled = Settled { action: case.action, took: started.elapsed(), ..Settled::default() };
         let metrics = &self.state.metrics;
         let problem = match inspected {
@@ -492,6 +503,7 @@ impl Gate {
         let fate = screened.fate.unwrap_or(report.verdict.action.as_str());
         self.state.metrics.answers.with_label_values(&[fate]).inc();
         self.state.metrics.count_detections(&report.findings);
+        self.state.metrics.reversible_tokens.with_label_values(&["restored"]).inc_by(report.restored);
         self.answer_total.observe(screened.took.as_secs_f64());
     }
 }

@@ -90,6 +90,29 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(' ')
 }
 
+/// Three characters at a time.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().nth(3).map_or(rest.len(), |(at, _)| at);
+        let (piece, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// As careful models write it, so that nothing in it is taken for markup.
+pub(super) fn markdown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(c, '<' | '>' | '_' | '*') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// Roughly what a tokenizer would count: four bytes each.
 pub(super) fn tokens(text: &str) -> usize {
     text.len().div_ceil(4)

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::answer::{Answer, Response, response, stream_body};
-use super::openai;
+use super::openai::{self, CALL};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -35,6 +35,8 @@ pub enum Mode {
     Gzip,
     /// `say:TEXT`: as if the user had said that, which the mock repeats.
     Say(String),
+    /// `call`: chat completions say the user's words in prose and in markdown, and call a tool with them, all in small pieces.
+    Call,
     /// `type:audio/mpeg`: with another content type.
     Type(HeaderValue),
     /// `stream:1000000`: at least so many bytes of server-sent events, made as they are read.
@@ -61,6 +63,7 @@ impl FromStr for Mode {
                 Self::Status(status.filter(|status| status.as_u16() >= 200).ok_or_else(unknown)?)
             }
             "gzip" => Self::Gzip,
+            "call" => Self::Call,
             "stream" => Self::Stream(number()?),
             "type" => Self::Type(argument.and_then(|kind| kind.parse().ok()).ok_or_else(unknown)?),
             "say" => Self::Say(argument.ok_or_else(unknown)?.to_owned()),
@@ -81,7 +84,15 @@ impl Mode {
 
     /// Changes what was asked.
     pub(super) fn ask(&self, body: &mut serde_json::Value) {
-        let (Self::Say(text), Some(fields)) = (self, body.as_object_mut()) else { return };
+        let Some(fields) = body.as_object_mut() else { return };
+        let text = match self {
+            Self::Say(text) => text,
+            Self::Call => {
+                fields.insert(CALL.to_owned(), true.into());
+                return;
+            }
+            _ => return,
+        };
         for (name, said) in [
             ("messages", json!([{"role": "user", "content": text}])),
             ("input", json!(text)),
@@ -97,7 +108,7 @@ impl Mode {
     /// None: the connection is to be closed without an answer.
     pub(super) async fn apply(self, answer: Answer) -> Option<Response> {
         match self {
-            Self::Well | Self::Say(_) => {}
+            Self::Well | Self::Say(_) | Self::Call => {}
             Self::Close => return None,
             Self::Cut => return Some(half(answer, End::Error)),
             Self::Hang => std::future::pending().await,
@@ -195,6 +206,7 @@ mod tests {
         for (text, mode) in [
             ("well", Mode::Well),
             ("cut", Mode::Cut),
+            ("call", Mode::Call),
             ("delay:250", Mode::Delay(Duration::from_millis(250))),
             ("status:429", Mode::Status(StatusCode::TOO_MANY_REQUESTS)),
             ("stream:5", Mode::Stream(5)),

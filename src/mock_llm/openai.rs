@@ -4,10 +4,13 @@ use base64::Engine as _;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, content_text, echo, last_user_text, model_of, tokens, words};
+use super::answer::{Answer, content_text, echo, last_user_text, markdown, model_of, pieces, tokens, words};
 
 /// 2023-11-14; the mock has no clock, so that its answers are the same every time.
 const CREATED: u64 = 1_700_000_000;
+
+/// The mark of a request that is to be answered with a tool call.
+pub(super) const CALL: &str = "mock_call";
 
 const DONE: &str = "data: [DONE]\n\n";
 
@@ -22,17 +25,22 @@ pub(super) fn chat(request: &Value) -> Answer {
         return error(StatusCode::BAD_REQUEST, "messages must be an array");
     };
     let asked = last_user_text(messages);
-    let text = echo(&asked);
+    let call = request.get(CALL).is_some();
+    let text = if call { format!("{}, **{}**", echo(&asked), markdown(&asked)) } else { echo(&asked) };
+    let arguments = json!({"said": asked, "words": [asked]}).to_string();
+    let tool = |arguments: &str| json!({"id": "call_mock", "type": "function", "function": {"name": "say", "arguments": arguments}});
+    let finish = if call { "tool_calls" } else { "stop" };
     let (prompt, completion) = (tokens(&asked), tokens(&text));
     let usage = json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion});
     let model = model_of(request);
     if request.get("stream") != Some(&Value::Bool(true)) {
+        let mut message = json!({"role": "assistant", "content": text, "refusal": null});
+        if call && let Value::Object(fields) = &mut message {
+            fields.insert("tool_calls".into(), json!([tool(&arguments)]));
+        }
         return Answer::json(&json!({
             "id": "chatcmpl-mock", "object": "chat.completion", "created": CREATED, "model": model,
-            "choices": [{
-                "index": 0, "finish_reason": "stop", "logprobs": null,
-                "message": {"role": "assistant", "content": text, "refusal": null},
-            }],
+            "choices": [{"index": 0, "finish_reason": finish, "logprobs": null, "message": message}],
             "usage": usage,
         }));
     }
@@ -47,8 +55,20 @@ pub(super) fn chat(request: &Value) -> Answer {
         chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]), &Value::Null)
     };
     let mut events = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
-    events.extend(words(&text).map(|word| delta(json!({"content": word}), Value::Null)));
-    events.push(delta(json!({}), json!("stop")));
+    if call {
+        events.extend(pieces(&text).map(|piece| delta(json!({"content": piece}), Value::Null)));
+        let with_index = |mut call: Value| {
+            if let Value::Object(fields) = &mut call {
+                fields.insert("index".into(), json!(0));
+            }
+            delta(json!({"tool_calls": [call]}), Value::Null)
+        };
+        events.push(with_index(tool("")));
+        events.extend(pieces(&arguments).map(|piece| with_index(json!({"function": {"arguments": piece}}))));
+    } else {
+        events.extend(words(&text).map(|word| delta(json!({"content": word}), Value::Null)));
+    }
+    events.push(delta(json!({}), json!(finish)));
     if request.pointer("/stream_options/include_usage") == Some(&Value::Bool(true)) {
         events.push(chunk(json!([]), &usage));
     }

@@ -8,7 +8,7 @@ use super::presets;
 use super::read::{below, fault};
 use super::{CompileError, PolicyLabel};
 use crate::detect::{Engine, Waiting};
-use crate::domain::{Action, Category, Role, Rule};
+use crate::domain::{Action, Category, Role, Rule, label};
 use crate::protocol::BinaryRule;
 
 /// Types of things that begin like an ordinary word.
@@ -47,12 +47,13 @@ impl Compiler {
     /// Every fault at once.
     pub fn compile(&self, document: &PolicyDocument, label: PolicyLabel) -> Result<CompiledPolicy, Vec<CompileError>> {
         let mut faults = Vec::new();
-        self.check(document, &mut faults);
+        let mut layers: Vec<&PolicyDocument> = presets::layers(document.extends.unwrap_or(Preset::Balanced)).collect();
+        layers.push(document);
+        let never = last(&layers, |layer| layer.never_restore.clone()).unwrap_or_default();
+        self.check(document, &self.never_restored(&never), &mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
-        let mut layers: Vec<&PolicyDocument> = presets::layers(document.extends.unwrap_or(Preset::Balanced)).collect();
-        layers.push(document);
         Ok(self.assemble(&layers, label))
     }
 
@@ -62,16 +63,39 @@ impl Compiler {
         self.assemble(&presets::layers(preset).collect::<Vec<_>>(), PolicyLabel::of_preset(preset))
     }
 
-    fn check(&self, document: &PolicyDocument, faults: &mut Vec<CompileError>) {
+    /// By slot: whether what is found is never put back into an answer.
+    fn never_restored(&self, names: &[String]) -> Vec<bool> {
+        let mut never = vec![false; self.known.slots()];
+        let categories =
+            Category::ALL.iter().filter(|category| !category.is_restorable()).map(|category| category.as_str());
+        for slot in categories.chain(names.iter().map(String::as_str)).flat_map(|name| self.known.slots_of(name)) {
+            if let Some(cell) = never.get_mut(*slot) {
+                *cell = true;
+            }
+        }
+        never
+    }
+
+    fn check(&self, document: &PolicyDocument, never: &[bool], faults: &mut Vec<CompileError>) {
         if document.description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
             faults.push(fault("/description", format!("longer than {MAX_DESCRIPTION} characters")));
         }
         self.check_rules(&document.rules, "/rules", faults);
+        self.check_tokens(&document.rules, "/rules", never, faults);
+        for (index, name) in document.never_restore.iter().flatten().enumerate() {
+            self.check_name(name, &format!("/never_restore/{index}"), faults);
+        }
         for (role, rules) in &document.roles {
             let role = serde_json::to_value(role).ok().and_then(|name| name.as_str().map(str::to_owned));
-            self.check_rules(rules, &below("/roles", &role.unwrap_or_default()), faults);
+            let pointer = below("/roles", &role.unwrap_or_default());
+            self.check_rules(rules, &pointer, faults);
+            self.check_tokens(rules, &pointer, never, faults);
         }
         self.check_rules(&document.answers, "/answers", faults);
+        for (name, _) in document.answers.iter().filter(|(_, setting)| setting.action == Some(Action::Tokenize)) {
+            let pointer = below(&below("/answers", name), "action");
+            faults.push(fault(pointer, "an answer has nothing that could be put back: `redact` or `flag` it"));
+        }
         if let Some(escalate) = &document.escalate {
             if escalate.min_risk_score.is_some_and(|score| !(1..=100).contains(&score)) {
                 faults.push(fault("/escalate/min_risk_score", "a risk score is 1 to 100"));
@@ -105,6 +129,41 @@ impl Compiler {
         }
     }
 
+    /// Whether all that is tokenized may be put back.
+    fn check_tokens(
+        &self,
+        rules: &BTreeMap<String, RuleSetting>,
+        pointer: &str,
+        never: &[bool],
+        faults: &mut Vec<CompileError>,
+    ) {
+        let named = |name: &str| self.known.named.get(name);
+        for (name, _) in rules.iter().filter(|(_, setting)| setting.action == Some(Action::Tokenize)) {
+            let Some(this) = named(name) else { continue };
+            // Unless a more specific name says something else.
+            let overruled = |slot: &usize| {
+                rules.iter().any(|(other, setting)| {
+                    let other = named(other).filter(|other| other.level > this.level && other.slots.contains(slot));
+                    other.is_some() && setting.action.is_some_and(|action| action != Action::Tokenize)
+                })
+            };
+            let stuck: Vec<usize> = this
+                .slots
+                .iter()
+                .filter(|slot| never.get(**slot) == Some(&true) && !overruled(slot))
+                .copied()
+                .collect();
+            let Some(first) = stuck.first() else { continue };
+            let detail = if stuck.len() == this.slots.len() {
+                format!("`{name}` must never be put back into an answer: `redact` or `block` it")
+            } else {
+                let rule = self.known.by_id.iter().find(|(_, slot)| *slot == first).map_or("", |(rule, _)| rule);
+                format!("this takes in `{rule}`, which must never be put back into an answer: give that another action")
+            };
+            faults.push(fault(below(&below(pointer, name), "action"), detail));
+        }
+    }
+
     fn check_name(&self, name: &str, pointer: &str, faults: &mut Vec<CompileError>) {
         if !self.known.named.contains_key(name) {
             let hint = hint(name, self.known.named.keys().map(AsRef::as_ref));
@@ -123,6 +182,9 @@ impl Compiler {
         self.mark(&mut base, &escalate);
 
         let mut answers = base.clone();
+        for setting in answers.iter_mut().filter(|setting| setting.action == Action::Tokenize) {
+            setting.action = Action::Flag;
+        }
         for layer in layers {
             self.paint(&mut answers, &layer.answers);
         }
@@ -142,6 +204,7 @@ impl Compiler {
             shown: super::shown(&label.name, label.version).into(),
             label,
             known: Arc::clone(&self.known),
+            tokens: self.tokens(&tables),
             tables: tables.into_boxed_slice(),
             table_of_role,
             answers: answers.iter().any(|setting| setting.action != Action::Allow).then(|| answers.into_boxed_slice()),
@@ -153,6 +216,20 @@ impl Compiler {
             fails_open: last(layers, |layer| layer.fail) == Some(FailMode::Open),
             block_message: last(layers, |layer| layer.block_message.clone()).map(String::into_boxed_str),
         }
+    }
+
+    fn tokens(&self, tables: &[Box<[Setting]>]) -> Option<Arc<[Box<str>]>> {
+        let tokenizes = |slot: &usize| {
+            tables.iter().filter_map(|table| table.get(*slot)).any(|cell| cell.action == Action::Tokenize)
+        };
+        let types = self.known.named.iter().filter(|(_, named)| named.level == Level::Entity);
+        let mut labels: Vec<Box<str>> = types
+            .filter(|(_, named)| named.slots.iter().any(tokenizes))
+            .map(|(entity, _)| label(entity).into_boxed_str())
+            .collect();
+        labels.sort_unstable();
+        labels.dedup();
+        (!labels.is_empty()).then(|| labels.into())
     }
 
     /// The index of the table that holds for `role`; equal tables are kept once.
@@ -250,6 +327,10 @@ impl KnownRules {
             }
         }
         Self { by_id, named }
+    }
+
+    fn slots_of(&self, name: &str) -> &[usize] {
+        self.named.get(name).map(|named| &*named.slots).unwrap_or_default()
     }
 
     fn slots(&self) -> usize {

@@ -152,3 +152,40 @@ fn a_finding_of_a_rule_made_later_is_judged_by_its_category() {
     });
     assert_eq!(policy.decide(vec![finding], |_| Role::User).action, Action::Block);
 }
+
+#[test]
+fn what_must_never_come_back_cannot_be_tokenized() {
+    let policy = compiled("rules: {pii: {action: tokenize}, CREDIT_CARD: {action: redact}}");
+    assert_eq!(action(&policy, Role::User, "pii.us_ssn", 0.9), Action::Tokenize);
+    assert_eq!(action(&policy, Role::User, "pii.credit_card", 0.9), Action::Redact);
+    let labels: Vec<&str> = policy.tokens().unwrap().iter().map(AsRef::as_ref).collect();
+    assert!(labels.contains(&"EMAIL_ADDRESS") && !labels.contains(&"CREDIT_CARD"), "{labels:?}");
+    let answer = policy.decide_answer(vec![found("pii.us_ssn", 0.9)]);
+    assert_eq!(answer.action, Action::Flag, "nothing of an answer is tokenized");
+    assert!(compiled("extends: balanced").tokens().is_none());
+
+    let text = "
+        never_restore: [CREDIT_CARD, US_SN]
+        rules:
+          secrets: { action: tokenize }
+          secrets.github_token: { action: block }
+          jailbreak: { action: tokenize }
+          pii: { action: tokenize }
+        roles:
+          tool: { pii: { action: tokenize }, CREDIT_CARD: { action: redact }, pii.credit_card_in_context: { action: tokenize } }
+          user: { pii: { action: tokenize }, CREDIT_CARD: { action: block } }
+        answers:
+          EMAIL_ADDRESS: { action: tokenize }
+    ";
+    let pointers: Vec<(String, bool)> =
+        faults(text).into_iter().map(|(pointer, detail)| (pointer, detail.starts_with("this takes in"))).collect();
+    let expected = [
+        ("/rules/jailbreak/action", false),
+        ("/rules/pii/action", true),
+        ("/rules/secrets/action", true),
+        ("/never_restore/1", false),
+        ("/roles/tool/pii.credit_card_in_context/action", false),
+        ("/answers/EMAIL_ADDRESS/action", false),
+    ];
+    assert_eq!(pointers, expected.map(|(pointer, part)| (pointer.to_owned(), part)));
+}

@@ -21,6 +21,8 @@ pub struct CompiledPolicy {
     pub(super) table_of_role: [u8; ROLES.len()],
     /// By the slot of a rule; None when nothing is done about anything in answers.
     pub(super) answers: Option<Box<[Setting]>>,
+    /// What tokens are called, by the types of what the policy tokenizes anywhere; None where it does not.
+    pub(super) tokens: Option<Arc<[Box<str>]>>,
     pub(super) waiting: Waiting,
     pub(super) attacks_in_answers: bool,
     pub(super) escalate_at: Option<u8>,
@@ -94,6 +96,12 @@ impl CompiledPolicy {
     #[must_use]
     pub fn decide(&self, findings: Vec<Finding>, role_of: impl Fn(usize) -> Role) -> Verdict {
         self.judge(findings, |finding| self.setting(finding, role_of(finding.segment)))
+    }
+
+    /// What reversible tokens are called (`EMAIL_ADDRESS`); None when the policy tokenizes nothing.
+    #[must_use]
+    pub const fn tokens(&self) -> Option<&Arc<[Box<str>]>> {
+        self.tokens.as_ref()
     }
 
     /// Whether the policy wants to know what is in answers.

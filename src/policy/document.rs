@@ -29,9 +29,13 @@ pub struct PolicyDocument {
     #[schema(value_type = BTreeMap<String, BTreeMap<String, RuleSetting>>)]
     pub roles: BTreeMap<Role, BTreeMap<String, RuleSetting>>,
     /// The same for what the model answers, painted last: preset's, then document's. What nobody says here is as `rules` has
-    /// it. A policy that allows everything here does not look at answers at all.
+    /// it, but for `tokenize`: what the model itself says has no token, and is flagged. A policy that allows everything here does not look at answers at all.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub answers: BTreeMap<String, RuleSetting>,
+    /// What is never to be put back into an answer: categories, types, rules. A document that would `tokenize` any of it does not
+    /// compile; credentials and attacks are always meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub never_restore: Option<Vec<String>>,
     /// Which requests are marked for human review, whatever is done with them. Replaces the preset's as a whole: `{}`
     /// marks none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -67,6 +67,7 @@ fn document(value: &Value, faults: &mut Vec<CompileError>) -> PolicyDocument {
         rules: fields.take_with("rules", rules).unwrap_or_default(),
         roles: fields.take_with("roles", roles).unwrap_or_default(),
         answers: fields.take_with("answers", rules).unwrap_or_default(),
+        never_restore: fields.take("never_restore"),
         escalate: fields.take_with("escalate", escalation),
         binary: fields.take("binary"),
         binary_answers: fields.take("binary_answers"),

@@ -8,6 +8,7 @@ mod answer;
 mod anthropic;
 mod bedrock;
 mod content_type;
+mod conversation;
 mod decode;
 mod document;
 mod gemini;

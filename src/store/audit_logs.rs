@@ -49,6 +49,7 @@ pub struct DayCount {
 pub struct TrafficStats {
     pub requests: u64,
     pub blocked: u64,
+    /// Redacted or tokenized.
     pub redacted: u64,
     pub flagged: u64,
     pub pii_detected: u64,
@@ -139,7 +140,7 @@ impl AuditLogs<'_> {
             "SELECT
                 COUNT(*) AS requests,
                 COUNT(*) FILTER (WHERE action = 'block' OR outcome = 'blocked') AS blocked,
-                COUNT(*) FILTER (WHERE action = 'redact') AS redacted,
+                COUNT(*) FILTER (WHERE action IN ('redact', 'tokenize')) AS redacted,
                 COUNT(*) FILTER (WHERE action = 'flag') AS flagged,
                 COUNT(*) FILTER (WHERE pii_detected) AS pii_detected,
                 COUNT(*) FILTER (WHERE injection_detected) AS injections_detected,

@@ -26,8 +26,10 @@ pub struct Metrics {
     pub scan_duration: HistogramVec,
     /// How long pieces of streamed answers waited for what follows them.
     pub answer_hold: Histogram,
-    /// `action{allow,flag,redact,block,unreadable,unseen}`
+    /// `action{allow,flag,tokenize,redact,block,unreadable,unseen}`
     pub answers: IntCounterVec,
+    /// `event{made,restored}`
+    pub reversible_tokens: IntCounterVec,
     /// Time not spent upstream, or waiting for the client's body.
     pub gateway_overhead: Histogram,
     /// `provider`
@@ -105,6 +107,10 @@ impl Metrics {
                     "Answers that the policy wants looked at, and what became of them."
                 ),
                 &["action"],
+            )),
+            reversible_tokens: register!(IntCounterVec::new(
+                Opts::new("sentinel_reversible_tokens_total", "Values that went on as tokens, and tokens put back."),
+                &["event"],
             )),
             gateway_overhead: register!(Histogram::with_opts(buckets(
                 "sentinel_gateway_overhead_seconds",

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::domain::{Action, Judged};
 use crate::enforce::splice::placeholder;
-use crate::protocol::Placed;
 use crate::protocol::stream::Channel;
+use crate::protocol::{Placed, Source};
 
 use super::json::{Read, Reader};
 
@@ -27,6 +27,8 @@ pub(super) struct Edit {
     /// In the text that `placed` holds.
     pub range: Range<usize>,
     pub replacement: String,
+    /// It puts back what stood in the request.
+    pub restores: bool,
 }
 
 /// What settling a text comes to.
@@ -127,9 +129,18 @@ impl Text {
     }
 
     /// Settles the text up to `to` (an offset in what [`look`](Self::look) shows): `judged` are the findings in it, those that
-    /// end before are dealt with.
-    pub(super) fn settle(&mut self, to: usize, judged: &[Judged], effects: &mut Effects) {
+    /// end before are dealt with; `restored` is what is put back in the part that becomes settled.
+    pub(super) fn settle(
+        &mut self,
+        to: usize,
+        judged: &[Judged],
+        restored: &[(Range<usize>, String)],
+        effects: &mut Effects,
+    ) {
         let to = self.base + to;
+        for (range, value) in restored {
+            self.put_back(&(self.base + range.start..self.base + range.end), value, &mut effects.edits);
+        }
         let mut found: Vec<(Range<usize>, &str, usize)> = judged
             .iter()
             .filter(|judged| judged.action == Action::Redact)
@@ -216,7 +227,28 @@ impl Text {
                 // Inside of a JSON string, as all pieces of JSON texts are.
                 replacement = format!("\\\"{replacement}\\\"");
             }
-            edits.push(Edit { frame: piece.frame, placed: piece.placed.clone(), range: own, replacement });
+            let placed = piece.placed.clone();
+            edits.push(Edit { frame: piece.frame, placed, range: own, replacement, restores: false });
+        }
+    }
+
+    fn put_back(&self, range: &Range<usize>, value: &str, edits: &mut Vec<Edit>) {
+        let value = match self.reader {
+            None => value.to_owned(),
+            Some(_) if self.pieces.iter().any(|piece| piece.in_string(range.start) == Some(true)) => escaped(value),
+            Some(_) => format!("\"{}\"", escaped(value)),
+        };
+        let mut value = Some(value);
+        for piece in &self.pieces {
+            let Some(own) = piece.own(range) else { continue };
+            let value = value.take().unwrap_or_default();
+            let replacement = match piece.placed.kind {
+                // A line of its own could end the event that it stands in.
+                Source::Plain => value.replace(['\n', '\r'], " "),
+                _ => escaped(&value),
+            };
+            let placed = piece.placed.clone();
+            edits.push(Edit { frame: piece.frame, placed, range: own, replacement, restores: true });
         }
     }
 
@@ -278,6 +310,12 @@ impl Piece {
         }
         Some(self.decoded.as_ref().is_some_and(|d| d.in_string.get(at - self.range.start) == Some(&true)))
     }
+}
+
+/// As it stands inside of a JSON string.
+fn escaped(value: &str) -> String {
+    let quoted = serde_json::to_string(value).unwrap_or_default();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
 
 /// Appends what `own` says to `text`.

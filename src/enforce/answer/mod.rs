@@ -17,8 +17,9 @@ use memchr::memmem;
 
 use super::receipt;
 use super::splice::Splice;
+use super::tokens::Restorer;
 use crate::detect::Engine;
-use crate::domain::{Action, AuditFinding, Coverage, Direction, Judged, Role, SkipReason, Skipped, Verdict};
+use crate::domain::{Action, AuditFinding, Coverage, Direction, Finding, Judged, Role, SkipReason, Skipped, Verdict};
 use crate::policy::CompiledPolicy;
 use crate::protocol::stream::{Ending, Frame, Framer, Framing};
 use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
@@ -48,11 +49,13 @@ pub struct AnswerReport {
     pub verdict: Verdict,
     pub findings: Vec<AuditFinding>,
     pub coverage: Coverage,
+    /// Tokens that were replaced by what they stand for.
+    pub restored: u64,
 }
 
 impl Default for AnswerReport {
     fn default() -> Self {
-        Self { verdict: Verdict::clean(), findings: Vec::new(), coverage: Coverage::default() }
+        Self { verdict: Verdict::clean(), findings: Vec::new(), coverage: Coverage::default(), restored: 0 }
     }
 }
 
@@ -108,17 +111,45 @@ pub struct Flow {
 struct Judge {
     engine: Arc<Engine>,
     policy: Arc<CompiledPolicy>,
+    restorer: Option<Arc<Restorer>>,
     report: AnswerReport,
 }
 
+/// What there is to do in a text.
+struct Look {
+    /// What is found and is not allowed.
+    verdict: Verdict,
+    restored: Vec<(Range<usize>, String)>,
+    /// Where a token begins that has not come whole.
+    open: usize,
+}
+
 impl Judge {
-    /// What is found in `text` and is not allowed.
-    fn judge(&self, text: &str) -> Verdict {
+    /// What is to be done in `text`, which stands at `path`, from byte `from` on. `ended`: nothing follows.
+    fn judge(&self, text: &str, path: &str, from: usize, ended: bool) -> Look {
         let mut found = Vec::new();
         self.engine.scan_answer(text, self.policy.asks_about_attacks_in_answers(), &mut found);
+        let looked = self.restorer.as_ref().map(|restorer| restorer.look(text, from, ended, is_signed(path)));
+        let (mut restored, open) = looked.unwrap_or((Vec::new(), text.len()));
+        // A token of ours is no data of anybody's, whatever it looks like; what is found around one goes with it.
+        found.retain(|Finding { span, .. }| {
+            let around = restored.get(restored.partition_point(|(range, _)| range.end < span.end));
+            around.is_none_or(|(range, _)| range.start > span.start)
+        });
         let mut verdict = self.policy.decide_answer(found);
         verdict.findings.retain(|judged| judged.action != Action::Allow);
-        verdict
+        for Judged { finding, .. } in verdict.findings.iter().filter(|judged| judged.action == Action::Redact) {
+            let first = restored.partition_point(|(range, _)| range.end <= finding.span.start);
+            let end = restored.partition_point(|(range, _)| range.start < finding.span.end);
+            if first < end {
+                restored.drain(first..end);
+            }
+        }
+        Look { verdict, restored, open }
+    }
+
+    fn whole(&self, text: &str, path: &str) -> Look {
+        self.judge(text, path, 0, true)
     }
 
     /// Looks at a string that stands for itself. Returns what is to be replaced in `body`.
@@ -133,20 +164,22 @@ impl Judge {
         let text = segment.text_in(scratch);
         let placed = segment.placed();
         let mut whole = Text::new(None, String::new());
-        let verdict = if Reader::applies_to(text.trim_start()) {
+        let path = self.restorer.as_ref().map(|_| document.path(index)).unwrap_or_default();
+        let look = if Reader::applies_to(text.trim_start()) {
             whole.append(0, placed.clone(), text);
-            self.judge(whole.look().0)
+            self.whole(whole.look().0, &path)
         } else {
-            let verdict = self.judge(text);
-            if verdict.findings.is_empty() {
+            let look = self.whole(text, &path);
+            if look.verdict.findings.is_empty() && look.restored.is_empty() {
                 return Vec::new();
             }
             whole.append(0, placed.clone(), text);
-            verdict
+            look
         };
         let mut effects = Effects::default();
-        whole.settle(whole.look().0.len(), &verdict.findings, &mut effects);
-        self.report.add(verdict, &document.path(index), 0);
+        whole.settle(whole.look().0.len(), &look.verdict.findings, &look.restored, &mut effects);
+        self.report.restored += look.restored.len() as u64;
+        self.report.add(look.verdict, &document.path(index), 0);
         let edits = effects.edits.into_iter().enumerate();
         match segment.kind {
             // Part of a number replaced would be no JSON: the whole becomes a string.
@@ -156,7 +189,7 @@ impl Judge {
             kind => edits
                 .filter_map(|(nth, mut edit)| {
                     // Two keys of one object must not become the same.
-                    if kind == Source::JsonKey && nth == 0 {
+                    if kind == Source::JsonKey && nth == 0 && !edit.restores {
                         edit.replacement.insert_str(edit.replacement.len().saturating_sub(1), &format!("_{index}"));
                     }
                     let range = placed.raw_spans(body, std::iter::once(edit.range)).pop()?;
@@ -170,7 +203,7 @@ impl Judge {
     fn beside(&mut self, texts: &[String]) -> Action {
         let mut action = Action::Allow;
         for text in texts {
-            let verdict = self.judge(text);
+            let Look { verdict, .. } = self.whole(text, "*");
             self.report.coverage.scanned += text.len() as u64;
             action = action.max(verdict.action);
             self.report.add(verdict, "*", 0);
@@ -205,9 +238,10 @@ pub fn inspect_answer(
     content_type: Option<&str>,
     body: &[u8],
     limits: &AnswerLimits,
+    restorer: Option<Arc<Restorer>>,
 ) -> Result<InspectedAnswer, Unreadable> {
     let document = protocol::read_answer(content_type, body, &limits.read, policy.binary())?;
-    let mut judge = Judge { engine: engine.clone(), policy: policy.clone(), report: AnswerReport::default() };
+    let mut judge = Judge { engine: engine.clone(), policy: policy.clone(), restorer, report: AnswerReport::default() };
     judge.report.coverage.received = body.len() as u64;
     judge.covered(&document.coverage);
     let mut edits = Vec::new();
@@ -228,9 +262,10 @@ pub fn inspect_answer(
         }
     }
     for mut text in texts {
-        let verdict = judge.judge(text.look().0);
+        let Look { verdict, restored, .. } = judge.whole(text.look().0, &text.path);
         let mut effects = Effects::default();
-        text.settle(text.look().0.len(), &verdict.findings, &mut effects);
+        text.settle(text.look().0.len(), &verdict.findings, &restored, &mut effects);
+        judge.report.restored += restored.len() as u64;
         judge.report.add(verdict, &text.path, 0);
         edits.extend(effects.edits.into_iter().filter_map(|edit| {
             Some((edit.placed.raw_spans(body, std::iter::once(edit.range)).pop()?, edit.replacement))
@@ -268,10 +303,16 @@ pub struct AnswerStream {
 
 impl AnswerStream {
     #[must_use]
-    pub fn new(engine: Arc<Engine>, policy: Arc<CompiledPolicy>, framing: Framing, limits: AnswerLimits) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        policy: Arc<CompiledPolicy>,
+        framing: Framing,
+        limits: AnswerLimits,
+        restorer: Option<Arc<Restorer>>,
+    ) -> Self {
         Self {
             attacks: policy.asks_about_attacks_in_answers(),
-            judge: Judge { engine, policy, report: AnswerReport::default() },
+            judge: Judge { engine, policy, restorer, report: AnswerReport::default() },
             limits,
             framer: Framer::new(framing, limits.max_frame),
             current: None,
@@ -450,18 +491,19 @@ impl AnswerStream {
         let length = shown.len();
         let mut effects = Effects::default();
         if from < length && (last || text.is_due()) {
-            let mut verdict = self.judge.judge(shown);
+            let Look { mut verdict, mut restored, open } = self.judge.judge(shown, &text.path, from, last);
             let acts = |judged: &&Judged| judged.action >= Action::Redact;
             let mut to = length;
             let mut complete = last;
             if !last {
-                to = self.judge.engine.settled(shown, from, self.judge.policy.waiting());
+                to = self.judge.engine.settled(shown, from, self.judge.policy.waiting()).min(open.max(from));
                 // What is found across the end is not complete either.
-                while let Some(judged) = verdict.findings.iter().filter(acts).find(|judged| {
-                    let span = &judged.finding.span;
-                    !judged.finding.rule.category.is_attack() && span.start.max(from) < to && to < span.end
-                }) {
-                    to = judged.finding.span.start.max(from);
+                let matches = verdict.findings.iter().filter(acts);
+                let spans = matches.filter(|judged| !judged.finding.rule.category.is_attack());
+                let mut spans: Vec<&Range<usize>> = spans.map(|judged| &judged.finding.span).collect();
+                spans.extend(restored.iter().map(|(range, _)| range));
+                while let Some(span) = spans.iter().find(|span| span.start.max(from) < to && to < span.end) {
+                    to = span.start.max(from);
                 }
                 if length - to > LONGEST_WAIT {
                     (to, complete) = (length, true);
@@ -472,11 +514,13 @@ impl AnswerStream {
                 .flatten()
                 .map(|judged| judged.finding.span.start);
             verdict.findings.retain(|judged| judged.finding.span.end > from && judged.finding.span.end <= to);
+            restored.retain(|(range, _)| range.end <= to);
+            self.judge.report.restored += restored.len() as u64;
             let blocking = verdict.findings.iter().filter(|judged| judged.action == Action::Block);
             let blocked = blocking.map(|judged| judged.finding.span.start).min();
             let stop = blocked.and_then(|at| text.frame_at(at));
             let base = text.base();
-            text.settle(to, &verdict.findings, &mut effects);
+            text.settle(to, &verdict.findings, &restored, &mut effects);
             if !verdict.findings.is_empty() {
                 // Judged again, for what is settled alone.
                 let settled = verdict.findings.iter().map(|judged| judged.finding.clone()).collect();
@@ -536,6 +580,11 @@ impl AnswerStream {
         }
         Flow { bytes, stop }
     }
+}
+
+/// Thoughts that the provider signs: it takes them back only as it said them.
+fn is_signed(path: &str) -> bool {
+    path.contains("thinking") || path.contains("reasoningContent")
 }
 
 fn too_long(most: usize) -> Unreadable {

@@ -1,6 +1,7 @@
 //! Streams as the providers write them, cut everywhere.
 
 mod amazon;
+mod tokens;
 
 use std::sync::LazyLock;
 
@@ -30,7 +31,7 @@ static BALANCED: LazyLock<Arc<CompiledPolicy>> = LazyLock::new(|| policy("extend
 static STRICT: LazyLock<Arc<CompiledPolicy>> = LazyLock::new(|| policy("extends: strict"));
 
 fn stream(policy: &Arc<CompiledPolicy>, framing: Framing) -> AnswerStream {
-    AnswerStream::new(ENGINE.clone(), policy.clone(), framing, LIMITS)
+    AnswerStream::new(ENGINE.clone(), policy.clone(), framing, LIMITS, None)
 }
 
 /// What comes out of `bytes` in these pieces, why it stopped, and the report.
@@ -524,7 +525,7 @@ fn a_whole_answer_is_redacted_in_place() {
         "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
     });
     let bytes = body.to_string();
-    let seen = inspect_answer(&ENGINE, &BALANCED, Some("application/json"), bytes.as_bytes(), &LIMITS).unwrap();
+    let seen = inspect_answer(&ENGINE, &BALANCED, Some("application/json"), bytes.as_bytes(), &LIMITS, None).unwrap();
     let out: Value = serde_json::from_slice(&seen.redacted.unwrap()).unwrap();
     let message = &out["choices"][0]["message"];
     assert_eq!(message["content"], "card [REDACTED_CREDIT_CARD]");
@@ -534,11 +535,12 @@ fn a_whole_answer_is_redacted_in_place() {
     assert_eq!((&out["usage"], &out["choices"][0]["logprobs"]), (&body["usage"], &Value::Null));
 
     let harmless = json!({"data": [{"embedding": [0.012_345_678_901, -0.987_654_321_098]}], "choices": [{"message": {"content": "Paris"}}]}).to_string();
-    let seen = inspect_answer(&ENGINE, &BALANCED, Some("application/json"), harmless.as_bytes(), &LIMITS).unwrap();
+    let seen =
+        inspect_answer(&ENGINE, &BALANCED, Some("application/json"), harmless.as_bytes(), &LIMITS, None).unwrap();
     assert_eq!((seen.redacted, seen.report.verdict.action), (None, Action::Allow));
-    assert!(inspect_answer(&ENGINE, &BALANCED, Some("audio/mpeg"), b"\xff\xfb", &LIMITS).is_err());
+    assert!(inspect_answer(&ENGINE, &BALANCED, Some("audio/mpeg"), b"\xff\xfb", &LIMITS, None).is_err());
     let monitor = policy("extends: monitor");
-    let seen = inspect_answer(&ENGINE, &monitor, Some("audio/mpeg"), b"\xff\xfb", &LIMITS).unwrap();
+    let seen = inspect_answer(&ENGINE, &monitor, Some("audio/mpeg"), b"\xff\xfb", &LIMITS, None).unwrap();
     assert_eq!(seen.report.coverage.skipped.len(), 1);
 }
 

@@ -9,4 +9,5 @@ mod framing;
 mod journey;
 mod limits;
 mod tls;
+mod tokens;
 mod workspaces;

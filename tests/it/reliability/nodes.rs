@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use sentinel::mock_llm::MockLlm;
+use sentinel::mock_llm::{MockLlm, Mode};
 use serde_json::json;
 
 use crate::support::raw::PATIENCE;
-use crate::support::{Process, TestDatabase, chat_body, register, reply};
+use crate::support::{Process, TestDatabase, chat_body, python, register, reply};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_and_a_changed_policy_hold_on_the_other_node() {
@@ -40,6 +40,91 @@ async fn a_revoked_key_and_a_changed_policy_hold_on_the_other_node() {
     slowest = slowest.max(until(401, &ask).await);
     let _ = writeln!(std::io::stderr(), "two nodes: the slowest of five changes held on the other after {slowest:?}");
     assert!(one.terminate().success() && two.terminate().success());
+}
+
+/// A conversation that goes on at another node, and after a restart: its tokens are the same, and its values come back, also
+/// where the provider keeps the conversation.
+#[tokio::test(flavor = "multi_thread")]
+async fn reversible_tokens_hold_over_nodes_and_restarts() {
+    let database = TestDatabase::postgres().await;
+    let config = database.config();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let provider = MockLlm::start().await.unwrap();
+    let settings =
+        [("DATABASE_URL", config.url.as_str()), ("JWT_SECRET_KEY", "one secret for both nodes, long enough")];
+    let [one, two] = folders.each_ref().map(|folder| Process::serve(folder.path(), &provider.url(), &settings));
+    let client = reqwest::Client::new();
+    let tenant = register(&client, &one.admin_url(), "Acme", "tokens@sentinel.test").await;
+    let document = json!({"rules": {"EMAIL_ADDRESS": {"action": "tokenize"}}});
+    let policy = json!({"name": "tokens", "is_default": true, "document": document});
+    let request = client.post(format!("{}/policies", one.admin_url())).bearer_auth(&tenant.access_token);
+    reply(request.json(&policy)).await.expect(201);
+    // Until the policy has come to the second node.
+    let ask = async || {
+        let request = client.post(format!("{}/v1/chat/completions", two.gateway_url()));
+        let answer = reply(request.header("x-api-key", &tenant.key).json(&chat_body("ada@example.com"))).await;
+        if answer.header("x-sentinel-action") == "tokenize" { 200 } else { 0 }
+    };
+    until(200, &ask).await;
+
+    provider.behave(Mode::Call);
+    let talk = async |nodes: &[&Process]| {
+        provider.forget();
+        let mut command = std::process::Command::new(python("TEST_PYTHON"));
+        command.arg(format!("{}/tests/sdk/openai_tokens.py", env!("CARGO_MANIFEST_DIR"))).arg(&tenant.key);
+        command.args(nodes.iter().map(|node| node.gateway_url())).env_remove("OPENAI_API_KEY");
+        let output = tokio::task::block_in_place(|| command.output()).expect("python runs");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && text.contains(": ok"), "{text}");
+        let bodies = provider.bodies().into_iter().map(|body| String::from_utf8(body.to_vec()).unwrap());
+        bodies.collect::<Vec<_>>()
+    };
+    let first = talk(&[&one, &two]).await;
+    assert_eq!(first.len(), 4);
+    assert!(first.iter().all(|body| !body.contains("@example")), "{first:?}");
+    assert!(first[3].contains("write to <EMAIL_ADDRESS_1>") && first[3].contains("write to <EMAIL_ADDRESS_2>"));
+    // What a provider's cache sees of the first turn is what it has seen.
+    let messages = |body: &str| {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        body["messages"].to_string().trim_end_matches(']').to_owned()
+    };
+    assert!(messages(&first[2]).starts_with(&messages(&first[0])), "{first:?}");
+
+    let respond = async |node: &Process, body: serde_json::Value| {
+        let request = client.post(format!("{}/v1/responses", node.gateway_url())).header("x-api-key", &tenant.key);
+        reply(request.json(&body)).await.expect(200).text
+    };
+    let email = "ada@example.com";
+    provider.behave(Mode::Well);
+    let answer = respond(&one, json!({"model": "m", "input": format!("write to {email}")})).await;
+    assert!(answer.contains(&format!("You said: write to {email}")), "{answer}");
+    let seen = String::from_utf8(provider.last_body().unwrap().to_vec()).unwrap();
+    assert!(!seen.contains(email), "{seen}");
+    let start = seen.find("<EMAIL_ADDRESS_").expect("a token");
+    let token = seen[start..=start + seen[start..].find('>').unwrap()].to_owned();
+
+    assert!(one.terminate().success());
+    let one = Process::serve(folders[0].path(), &provider.url(), &settings);
+    provider.behave(Mode::Call);
+    let second = talk(&[&one, &two, &one]).await;
+    assert_eq!(second[..4], first[..]);
+    assert!(messages(&second[5]).starts_with(&messages(&second[2])), "{second:?}");
+
+    provider.behave(Mode::Say(format!("it was {token}")));
+    for (node, stream) in [(&one, false), (&two, true)] {
+        let body = json!({"model": "m", "input": "whom?", "previous_response_id": "resp_mock", "stream": stream});
+        let answer = respond(node, body).await;
+        assert!(answer.contains(email) && !answer.contains("<EMAIL_ADDRESS_"), "{answer}");
+    }
+    let metrics = reply(client.get(format!("{}/metrics", one.admin_url()))).await.text;
+    for event in ["made", "restored"] {
+        let line = format!("sentinel_reversible_tokens_total{{event=\"{event}\"}} ");
+        let count = metrics.lines().find_map(|found| found.strip_prefix(&line)).expect(event);
+        assert!(count.parse::<u64>().unwrap() > 0, "{event}");
+    }
+    assert!(one.terminate().success() && two.terminate().success());
+    let logs = folders.map(|folder| std::fs::read_to_string(folder.path().join("sentinel.log")).unwrap());
+    assert!(logs.iter().all(|log| !log.contains(email) && !log.contains(&token)));
 }
 
 /// The command line is another process on the same SQLite file, which has no channel between processes.
