@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::detect::model::{Row, Speaker};
 use crate::domain::Role;
@@ -39,17 +40,10 @@ struct Line {
 /// When a directory or file cannot be read, or a line is not a row; the line is named, its text is not.
 pub(crate) fn read(directories: &[PathBuf]) -> anyhow::Result<Vec<(Row, Purpose)>> {
     let mut rows = Vec::new();
-    for directory in directories {
-        let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-        files.sort();
-        for file in files {
-            let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            let known = ["injection", "traffic", "corpus"].iter().any(|part| name.contains(part));
-            if known && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) {
-                read_file(&file, purpose(&name), &mut rows)?;
-            }
-        }
+    for file in files(directories, &["injection", "traffic", "corpus"])? {
+        let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let purpose = purpose(&name);
+        each_line(&file, |line| rows.push((row(line), purpose)))?;
     }
     anyhow::ensure!(
         !rows.is_empty(),
@@ -58,15 +52,30 @@ pub(crate) fn read(directories: &[PathBuf]) -> anyhow::Result<Vec<(Row, Purpose)
     Ok(rows)
 }
 
-fn purpose(name: &str) -> Purpose {
-    match name {
-        _ if name.contains("dev") => Purpose::Dev,
-        _ if name.contains("traffic") => Purpose::Traffic,
-        _ => Purpose::Train,
+/// The files of JSON Lines in the directories whose names hold one of `parts`, in the order of their names.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub(crate) fn files(directories: &[PathBuf], parts: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for directory in directories {
+        let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        let mut own = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        own.sort();
+        files.extend(own.into_iter().filter(|file| {
+            let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let known = parts.iter().any(|part| name.contains(part));
+            known && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz"))
+        }));
     }
+    Ok(files)
 }
 
-fn read_file(path: &Path, purpose: Purpose, rows: &mut Vec<(Row, Purpose)>) -> anyhow::Result<()> {
+/// Calls `each` with every line of a file.
+///
+/// # Errors
+/// When it cannot be read, or a line does not have the shape of `T`; the line is named, its text is not.
+pub(crate) fn each_line<T: DeserializeOwned>(path: &Path, mut each: impl FnMut(T)) -> anyhow::Result<()> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let input: Box<dyn Read> =
         if path.extension().is_some_and(|end| end == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
@@ -76,12 +85,19 @@ fn read_file(path: &Path, purpose: Purpose, rows: &mut Vec<(Row, Purpose)>) -> a
             continue;
         }
         // Where, but not what: serde's message may quote the line.
-        let line: Line = serde_json::from_str(&line).map_err(|error| {
+        each(serde_json::from_str(&line).map_err(|error| {
             anyhow::anyhow!("{}:{}: not a row (column {})", path.display(), number + 1, error.column())
-        })?;
-        rows.push((row(line), purpose));
+        })?);
     }
     Ok(())
+}
+
+fn purpose(name: &str) -> Purpose {
+    match name {
+        _ if name.contains("dev") => Purpose::Dev,
+        _ if name.contains("traffic") => Purpose::Traffic,
+        _ => Purpose::Train,
+    }
 }
 
 fn row(line: Line) -> Row {

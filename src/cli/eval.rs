@@ -1,4 +1,5 @@
-//! `sentinel eval`: how much of labelled rows the detectors block, by kind, or by source with that source left out of training.
+//! `sentinel eval`: how much of labelled rows the detectors block, by kind, or by source with that source left out of training; and
+//! what they find of labelled personal data and secrets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +15,12 @@ use crate::detect::Engine;
 use crate::detect::model::{self, BySource, Options, Row, Speaker};
 use crate::domain::{Action, Role};
 
-/// Judge the detectors of attacks by labelled rows
+/// Judge the detectors by labelled rows
 #[derive(clap::Args)]
 #[command(after_help = "\
 Reads the files that `sentinel model train` reads. Without --by-source: the share of rows that the policy blocks as attacks,
-by kind, on rows of `dev` and `traffic` files (or on all rows, if there are none).
+by kind, on rows of `dev` and `traffic` files (or on all rows, if there are none). With `*pii*` and `*secrets*` files also what
+is found of labelled personal data and secrets, by type, and in `traffic`, whatever a policy does with it.
 
 Examples:
   sentinel eval --data rows
@@ -37,7 +39,10 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
         if args.by_source { Engine::rules_only() } else { Engine::builtin() }.map_err(|faults| told(&faults))?;
     if !args.by_source {
         let (rows, purposes): (Vec<Row>, Vec<Purpose>) = super::corpus::read(&args.data)?.into_iter().unzip();
-        let tables = tables(&engine, &rows, &purposes)?;
+        let attacks = tables(&engine, &rows, &purposes)?;
+        let traffic = rows.iter().zip(&purposes).filter(|(_, purpose)| **purpose == Purpose::Traffic);
+        let spans = super::eval_spans::tables(&engine, &args.data, traffic.map(|(row, _)| row.text.as_str()))?;
+        let tables = Judged { attacks, spans: Some(spans).filter(|spans| !spans.is_empty()) };
         if json {
             output::json(&tables)?;
         } else {
@@ -64,6 +69,21 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
         output::line(format!("baseline: hashed n-grams of the whole text\n{baseline}\nwhat ships\n{shipped}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// What was found in rows of every kind.
+#[derive(Serialize)]
+struct Judged {
+    attacks: Tables,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spans: Option<super::eval_spans::Tables>,
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.attacks.fmt(f)?;
+        self.spans.as_ref().map_or(Ok(()), |spans| write!(f, "\n{spans}"))
+    }
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,7 @@ mod corpus;
 mod demo;
 mod dev;
 mod eval;
+mod eval_spans;
 mod keys;
 mod migrate;
 mod model;

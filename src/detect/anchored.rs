@@ -13,7 +13,7 @@ use super::Sink;
 use super::bytes::{ends_word, entropy, is_word, starts_word};
 use super::literals::Literals;
 use super::pack::RuleSpec;
-use super::secrets::{Check, Proof, is_placeholder};
+use super::secrets::{Check, Proof, is_counted, is_placeholder};
 use super::words::{KeySet, hash, key_of};
 use crate::domain::Rule;
 
@@ -49,6 +49,7 @@ struct Pattern {
     lead: usize,
     min_len: usize,
     spaced: bool,
+    grouped: bool,
     min_entropy: f32,
     check: Option<Check>,
     confidence: f32,
@@ -70,6 +71,7 @@ impl Anchored {
                     }
                     rules.push(Pattern {
                         rule: rule.clone(),
+                        grouped: regex.captures_len() > 1,
                         regex,
                         lead: spec.lead,
                         min_len: spec.min_len,
@@ -116,9 +118,11 @@ impl Anchored {
         &self.keys
     }
 
-    /// Whether a token may begin with, or already has begun with, `run`.
+    /// Whether a token may begin with, or already has begun with, `run`. What only names a credential is none.
     pub(super) fn may_begin(&self, run: &[u8]) -> bool {
-        self.words.iter().any(|(_, anchor, _)| anchor.starts_with(run) || run.starts_with(anchor))
+        let begins = |anchor: &[u8]| anchor.starts_with(run) || run.starts_with(anchor);
+        let whole = |rule: &u16| !self.rules[usize::from(*rule)].grouped;
+        self.words.iter().any(|(_, anchor, rules)| begins(anchor) && rules.iter().any(whole))
     }
 
     /// Tries the rules whose anchor stands at the word start `at`.
@@ -182,10 +186,17 @@ impl Pattern {
         if end - start < self.min_len || !starts_word(text, start) {
             return;
         }
-        let Some(found) = self.regex.find(&text[start..end]) else { return };
-        let end = start + found.end();
+        let window = &text[start..end];
+        // With a group, the group is the credential, and what is around it names it.
+        let found = if self.grouped {
+            self.regex.captures(window).and_then(|groups| groups.get(1))
+        } else {
+            self.regex.find(window)
+        };
+        let Some(found) = found else { return };
+        let (start, end) = (start + found.start(), start + found.end());
         let value = found.as_bytes();
-        if !ends_word(text, end) || entropy(value) < self.min_entropy || is_placeholder(value) {
+        if !ends_word(text, end) || entropy(value) < self.min_entropy || is_placeholder(value) || is_counted(value) {
             return;
         }
         let confidence = match self.check.map_or(Proof::Proven, |check| check.prove(value)) {

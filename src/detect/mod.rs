@@ -274,6 +274,10 @@ impl Engine {
         let Some(hints) = views::hints(piece.as_bytes(), state.clues) else { return };
         let mut budget = views::Budget::of(piece);
         for (kind, regions) in hints.regions() {
+            if kind == views::ViewKind::Encoded {
+                let mut sink = sink.at(offset);
+                regions.iter().for_each(|region| self.secrets.runs(piece.as_bytes(), region.clone(), &mut sink));
+            }
             if let Some(view) = views::decode(kind, piece, regions, &mut budget) {
                 let own = self.through(offset, &view, state, sink);
                 self.nested(&view, offset, &own, 1, &mut budget, sink);

@@ -19,6 +19,8 @@ const NAME: usize = 80;
 const CHAIN: usize = 400;
 /// Bytes of `-----BEGIN … PRIVATE KEY-----` and of its end line.
 const LABEL: usize = 64;
+/// Capitals that an identifier may begin with.
+const CAPITALS: usize = 9;
 /// A month and the day before it.
 const DATE: usize = 40;
 
@@ -105,7 +107,7 @@ impl Engine {
         if token.is_empty() {
             return None;
         }
-        let capitals = token.len() <= 4 && token.iter().all(u8::is_ascii_uppercase);
+        let capitals = token.len() <= CAPITALS && token.iter().all(u8::is_ascii_uppercase);
         let plain = token.iter().all(u8::is_ascii_alphabetic);
         let live = waiting.words || !plain || capitals || self.tokens.may_begin(token);
         live.then(|| run.max(text.len().saturating_sub(TOKEN)))
@@ -331,6 +333,13 @@ mod tests {
         "{\"a\": 1}",
         "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----",
         "Bearer abcdefghij0123456789XYZ",
+        "codice fiscale RSSMRA85T10A562S",
+        "CPF: 529.982.247-25",
+        "NRIC S1234567D",
+        "VIN 1M8GDM9AXKP042788",
+        "IMEI 49-015420-323751-8",
+        "6495360577:AABnDKtNhlaVRvsnzHHoTSPCOm8SgGIotZW",
+        "OYXSef5Ie7nV5zsP8B1cQrbR.J4tekG.hJ2rA_M5UPYaPDfoTo9ZJc_ejCq",
     ];
 
     proptest! {

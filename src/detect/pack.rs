@@ -51,7 +51,7 @@ pub(super) struct RuleSpec {
     /// Literals that start (or, with `lead`, lie inside) every match; nothing is tried without one.
     #[serde(default)]
     pub anchors: Vec<String>,
-    /// Regular expression, tried only at an anchor.
+    /// Regular expression, tried only at an anchor. A group in it is the value, the rest what names it.
     pub pattern: Option<String>,
     /// How many token bytes before the anchor belong to the match.
     #[serde(default)]
@@ -107,11 +107,65 @@ pub(super) enum Recognizer {
     AbaRouting,
     Crypto,
     DateOfBirth,
+    AuTfn,
+    AuAbn,
+    AuAcn,
+    AuMedicare,
+    BrCpf,
+    BrCnpj,
+    CaSin,
+    ChAhv,
+    CnResidentId,
+    DeTaxId,
+    DeSocialSecurity,
+    DeIdCard,
+    DkCpr,
+    EsNif,
+    EsNie,
+    FiIdentityCode,
+    FrNir,
+    InAadhaar,
+    InPan,
+    ItFiscalCode,
+    ItVat,
+    JpMyNumber,
+    KrRrn,
+    MxCurp,
+    MxRfc,
+    NlBsn,
+    NoIdentityNumber,
+    PlPesel,
+    PtNif,
+    SePersonnummer,
+    SgNricFin,
+    ThNationalId,
+    TrNationalId,
+    ZaId,
+    MedicalLicense,
+    UsMbi,
+    Vin,
+    Imei,
+    UsBankNumber,
     /// `name = value` where the name says that it is secret.
     SecretAssignment,
     /// `scheme://user:password@host`.
     UrlCredentials,
     PrivateKey,
+    /// A line of the width that keys are wrapped at, without its frame.
+    KeyLine,
+    /// Three parts of base64 between dots, in Discord's lengths.
+    DiscordToken,
+    /// Keys with Azure's mark at a fixed place.
+    AzureKey,
+    MailgunKey,
+    NewRelicLicense,
+    /// `number:thirty-five characters`.
+    TelegramToken,
+}
+
+impl Recognizer {
+    /// How many of them find personal data: the first ones.
+    pub(super) const PERSONAL: usize = Self::SecretAssignment as usize;
 }
 
 fn one() -> f32 {

@@ -13,7 +13,7 @@ mod tests;
 use std::cell::RefCell;
 use std::ops::Range;
 
-use hints::Kind as ViewKind;
+pub(super) use hints::Kind as ViewKind;
 pub(super) use hints::{Clues, clue_keys, hints};
 use unicode_normalization::UnicodeNormalization as _;
 

@@ -28,6 +28,16 @@ pub(super) fn rules() -> Vec<Arc<Rule>> {
         pii("IP_ADDRESS", Low),
         pii("MAC_ADDRESS", Low),
         pii("DATE_OF_BIRTH", Medium),
+        pii("SWIFT_CODE", Low),
+        pii("US_BANK_NUMBER", Medium),
+        pii("IN_PAN", Medium),
+        pii("MX_RFC", Medium),
+        pii("AU_ABN", Medium),
+        pii("AU_ACN", Medium),
+        pii("BR_CNPJ", Medium),
+        pii("IT_VAT_CODE", Medium),
+        pii("VIN", Medium),
+        pii("IMEI", Medium),
     ]);
     list.sort();
     let rule = |(id, category, entity, severity): (String, Category, &str, Severity)| {

@@ -31,8 +31,18 @@ fn around(text: &[u8], sign: usize) -> Option<(usize, usize)> {
     while start < sign && matches!(text[start], b'.' | b'-' | b'\'' | b'+' | b'/') {
         start += 1;
     }
-    if start == sign || sign - start > LOCAL || text[sign - 1] == b'.' {
+    // One full stop before the first letter or two within make it none; an ellipsis before it is prose.
+    let stop = start > 0 && text[start - 1] == b'.' && (start == 1 || text[start - 2] == b' ');
+    if start == sign
+        || sign - start > LOCAL
+        || text[sign - 1] == b'.'
+        || stop
+        || memchr::memmem::find(&text[start..sign], b"..").is_some()
+    {
         return None;
+    }
+    if at(text, sign + 1) == b'[' {
+        return literal(text, sign + 2).map(|end| (start, end));
     }
     let mut end = sign + 1;
     let limit = (sign + 1 + DOMAIN).min(text.len());
@@ -59,6 +69,14 @@ fn around(text: &[u8], sign: usize) -> Option<(usize, usize)> {
     };
     let remote = &text[start..sign] == b"git" && matches!(at(text, end), b':' | b'/');
     (plausible && !in_url && !remote).then_some((start, end))
+}
+
+/// The end of `[192.0.2.1]`, an address of a host in the place of its name.
+fn literal(text: &[u8], start: usize) -> Option<usize> {
+    let window = &text[start..(start + 46).min(text.len())];
+    let close = memchr::memchr(b']', window)?;
+    let host = std::str::from_utf8(&window[..close]).ok()?;
+    host.trim_start_matches("IPv6:").parse::<std::net::IpAddr>().ok().map(|_| start + close + 1)
 }
 
 fn is_local(byte: u8) -> bool {

@@ -17,7 +17,7 @@ const BEHIND: usize = 32;
 const BEHIND_PENALTY: usize = 24;
 /// The longest context word, in bytes.
 const LONGEST_WORD: usize = 40;
-const RECOGNIZERS: usize = 18;
+const RECOGNIZERS: usize = Recognizer::PERSONAL;
 
 /// All context words, compiled.
 pub(super) struct Context {

@@ -5,7 +5,7 @@
 )]
 
 use super::context::{Context, Nearby, Window};
-use super::{KnownRules, dates, numbers, phone};
+use super::{KnownRules, dates, national, numbers, phone};
 use crate::detect::Sink;
 use crate::detect::blocks::{self, first_from};
 use crate::detect::bytes::{at, is_word};
@@ -153,7 +153,10 @@ fn neighbour_counts(text: &[u8], start: usize, end: usize) -> bool {
         b',' => next == b' ' && matches!(at(text, end + 2), b'1' | b'2'),
         b'x' if text[start] == b'0' => true,
         b'-' => true,
-        _ => after.is_ascii_alphabetic() && (!is_word(before) || before.is_ascii_alphabetic() && end - start == 2),
+        _ => {
+            after.is_ascii_alphabetic()
+                && (!is_word(before) || before.is_ascii_alphabetic() && matches!(end - start, 2 | 4))
+        }
     }
 }
 
@@ -181,7 +184,8 @@ fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>)
     let mut i = 0;
     let mut read = 0;
     while i < cluster.count {
-        if let Some(end) = numbers::attached(cluster, i, known, sink) {
+        let found = numbers::attached(cluster, i, known, sink);
+        if let Some(end) = found.or_else(|| national::with_letters(cluster, i, known, sink)) {
             read = read.max(end);
             i += 1;
             while i < cluster.count && cluster.groups[i].start < end {
@@ -198,6 +202,7 @@ fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>)
             .or_else(|| numbers::card(cluster, i, known, sink))
             .or_else(|| numbers::identifiers(cluster, i, known, sink))
             .or_else(|| dates::birth(cluster, i, known, sink))
+            .or_else(|| national::of_digits(cluster, i, known, sink))
             .or_else(|| phone::phone(cluster, i, known, sink));
         i += taken.unwrap_or(1);
     }

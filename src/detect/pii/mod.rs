@@ -4,6 +4,7 @@ mod address;
 mod context;
 mod dates;
 mod digits;
+mod national;
 mod network;
 mod numbers;
 mod phone;
@@ -43,6 +44,8 @@ pub(super) struct KnownRules {
     aba: Option<Known>,
     crypto: Option<Known>,
     birth: Option<Known>,
+    /// What is told by a shape, a check and words alone.
+    national: Vec<(Recognizer, Known)>,
 }
 
 /// All detectors of personal data, compiled.
@@ -74,8 +77,14 @@ impl Pii {
                 Recognizer::AbaRouting => &mut known.aba,
                 Recognizer::Crypto => &mut known.crypto,
                 Recognizer::DateOfBirth => &mut known.birth,
-                Recognizer::SecretAssignment | Recognizer::UrlCredentials | Recognizer::PrivateKey => {
+                secret if secret as usize >= Recognizer::PERSONAL => {
                     faults.push((spec.id.clone(), "this recognizer belongs to secrets".to_owned()));
+                    continue;
+                }
+                national => {
+                    words.extend(spec.context.iter().map(|word| (national, word.as_str())));
+                    let rule = Known { rule: rule.clone(), confidence: spec.confidence, weak: spec.weak_confidence };
+                    known.national.push((national, rule));
                     continue;
                 }
             };

@@ -46,7 +46,7 @@ pub(super) fn colon_address(text: &[u8], colon: usize, done: &mut usize, known: 
             sink.push(&mac.rule, mac.confidence, start..end);
         }
     } else if let Some(ip) = &known.ip
-        && is_ipv6(candidate)
+        && (is_ipv6(candidate) || is_short(candidate) && is_named(&text[start.saturating_sub(32)..start]))
     {
         sink.push(&ip.rule, ip.confidence, start..end);
     }
@@ -57,6 +57,15 @@ pub(super) fn is_mac(text: &[u8], separator: u8) -> bool {
     text.len() == 17
         && text.iter().enumerate().all(|(i, b)| if i % 3 == 2 { *b == separator } else { b.is_ascii_hexdigit() })
         && text.iter().any(|b| *b != separator && *b != b'0')
+}
+
+/// `::` and `1::` are addresses only where words say so.
+fn is_short(text: &[u8]) -> bool {
+    text.ends_with(b"::") && text.len() <= 6 && text[..text.len() - 2].iter().all(u8::is_ascii_hexdigit)
+}
+
+fn is_named(before: &[u8]) -> bool {
+    memchr::memmem::find(before, b"IPv6").is_some() || memchr::memmem::find(before, b"ipv6").is_some()
 }
 
 fn is_ipv6(text: &[u8]) -> bool {

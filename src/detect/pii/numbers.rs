@@ -39,9 +39,10 @@ pub(super) fn card(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, 
     let network = checks::card_network(digits);
     let confidence = if network && checks::luhn(digits) {
         rule.confidence
-    } else if (grouped || checks::luhn(digits))
+    } else if (grouped && network || checks::luhn(digits))
         && n >= 13
         && varied(digits)
+        && !is_denied(cluster.text, cluster.groups()[i + taken - 1].end)
         && cluster.nearby().is_nearest(Recognizer::CreditCard)
     {
         rule.weak?
@@ -51,6 +52,14 @@ pub(super) fn card(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, 
     let groups = cluster.groups();
     sink.push(&rule.rule, confidence, groups[i].start..groups[i + taken - 1].end);
     Some(taken)
+}
+
+/// Whether the words behind say that a number is no valid one.
+fn is_denied(text: &[u8], end: usize) -> bool {
+    let behind = &text[end..(end + 40).min(text.len())];
+    [&b"rejected"[..], b"invalid", b"not valid", b"not a valid", b"checksum", b"check digit"]
+        .iter()
+        .any(|word| memchr::memmem::find(behind, word).is_some())
 }
 
 fn varied(digits: &[u8]) -> bool {
@@ -107,6 +116,17 @@ pub(super) fn identifiers(
             return Some(3);
         }
         return None;
+    }
+    let dashed = (1..=3).take_while(|k| i + k < groups.len() && cluster.separator(i + k - 1) == b"-").count();
+    if dashed > 0
+        && let Some(rule) = &known.license
+        && (7..=14).contains(&groups[i..=i + dashed].iter().map(|group| group.len()).sum::<usize>())
+        && cluster.is_bounded(i, i + dashed + 1)
+        && cluster.nearby().is_nearest(Recognizer::UsDriverLicense)
+    {
+        let groups = cluster.groups();
+        sink.push(&rule.rule, rule.confidence, start..groups[i + dashed].end);
+        return Some(dashed + 1);
     }
     if !(7..=14).contains(&len) || !cluster.is_bounded(i, i + 1) {
         return None;
@@ -346,12 +366,12 @@ fn nino(text: &[u8], digits: usize) -> Option<usize> {
     (matches!(at(text, i), b'A'..=b'D') && !is_word(at(text, i + 1))).then_some(i + 1)
 }
 
-/// `0x` and forty hexadecimal digits.
+/// `0x` and forty hexadecimal digits, their case as EIP-55 sets it if it is mixed.
 fn chain_address(text: &[u8], zero: usize) -> Option<usize> {
     let hex = text.get(zero + 2..zero + 42)?;
     let found = text[zero] == b'0'
         && text[zero + 1] == b'x'
         && hex.iter().all(u8::is_ascii_hexdigit)
         && !is_word(at(text, zero + 42));
-    (found && hex.iter().filter(|b| **b == b'0').count() < 12).then_some(zero + 42)
+    (found && hex.iter().filter(|b| **b == b'0').count() < 12 && checks::eip55(hex)).then_some(zero + 42)
 }

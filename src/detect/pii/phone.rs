@@ -26,6 +26,13 @@ pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules,
     let opened = before == b'(';
     let outer = if opened && first.start > 1 { text[first.start - 2] } else { before };
     let plus = before == b'+' || opened && outer == b'+';
+    let sign = first.start - usize::from(plus && !opened);
+    // A part of a longer token or of a formula.
+    let far = if sign > 0 { text[sign - 1] } else { b' ' };
+    let joined = matches!(far, b'-' | b'*' | b'/') && (far == b'*' || sign > 1 && is_word(text[sign - 2]));
+    if joined || plus && !opened && (is_word(far) || far == b')') {
+        return None;
+    }
     if is_word(before)
         || opened && is_word(outer)
         || matches!(before, b'.' | b'#' | b'$' | b'=') && !(before == b'=' || plus)
@@ -40,7 +47,7 @@ pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules,
         return None;
     }
     let digits: usize = cluster.groups()[i..i + taken].iter().map(|group| group.len()).sum();
-    if digits < FEWEST_DIGITS || is_date(cluster, i) {
+    if digits < FEWEST_DIGITS || is_date(cluster, i) || is_number(cluster, i, taken, plus) {
         return None;
     }
     let strong = if plus {
@@ -48,7 +55,14 @@ pub(super) fn phone(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules,
     } else {
         is_north_american(cluster, i, taken, opened)
     };
-    let zero = text[first.start] == b'0' && taken >= 2 && (9..=12).contains(&digits) && first.len() >= 2;
+    // The rest of a longer chain of numbers is no number of its own, and three zeros begin none.
+    let fresh = i == 0 || cluster.separator(i - 1).len() > 1;
+    let zero = text[first.start] == b'0'
+        && taken >= 2
+        && (9..=12).contains(&digits)
+        && first.len() >= 2
+        && fresh
+        && !text[first.start..].starts_with(b"000");
     let nearby = cluster.nearby();
     let near = nearby.is_nearest(Recognizer::Phone);
     let other = !near
@@ -95,6 +109,18 @@ fn extent(cluster: &Cluster<'_, '_>, i: usize) -> usize {
         taken += 1;
     }
     taken
+}
+
+/// A decimal fraction, two years, a negative number.
+fn is_number(cluster: &Cluster<'_, '_>, i: usize, taken: usize, plus: bool) -> bool {
+    let groups = cluster.groups();
+    let first = groups[i];
+    let negative = taken == 1 && first.start > 0 && cluster.text[first.start - 1] == b'-';
+    let fraction = taken == 2 && cluster.separator(i) == b"." && groups[i + 1].len() > 4;
+    let years = taken == 2 && cluster.separator(i) == b"/" && first.len() == 4 && groups[i + 1].len() == 4;
+    // An exchange does not begin with 1.
+    let local = taken == 2 && first.len() == 3 && groups[i + 1].len() == 4 && cluster.text[first.start] == b'1';
+    !plus && (negative || fraction || years || local)
 }
 
 /// Three, three and four digits with separators, or a leading 1 before them; area and exchange start with 2 to 9 (NANP).

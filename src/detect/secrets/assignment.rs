@@ -1,15 +1,20 @@
 //! `name = value` where the name says that the value is secret and the value looks like one.
 #![expect(clippy::indexing_slicing, reason = "every position is compared with the length of the text first")]
 
-use super::{Known, is_placeholder};
+use super::Known;
+use super::placeholder::{holds_count, is_counted, is_placeholder, reads_as_words};
 use crate::detect::Sink;
 use crate::detect::bytes::{at, entropy, is_word};
 use crate::detect::words::{KeySet, key_of};
 
 /// Bytes of the name that may follow the keyword, and of white space around the sign.
 const NAME: usize = 32;
-/// The longest value, in bytes.
+/// The longest value, in bytes. What is longer is sealed or encoded data.
 const VALUE: usize = 256;
+/// The shortest value of a parameter of an address, in bytes.
+const SHORTEST_PARAMETER: usize = 16;
+/// Confidence in a value that reads like words and a year or `123`: mostly an example, and not acted on by any preset.
+const EXAMPLE: f32 = 0.35;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -26,6 +31,16 @@ const KEYWORDS: &[(&str, Kind)] = &[
     ("passcode", Kind::Password),
     ("pass", Kind::Password),
     ("pwd", Kind::Password),
+    ("pswd", Kind::Password),
+    ("pswrd", Kind::Password),
+    ("psword", Kind::Password),
+    ("psswd", Kind::Password),
+    ("psswrd", Kind::Password),
+    ("pssword", Kind::Password),
+    ("paswd", Kind::Password),
+    ("paswrd", Kind::Password),
+    ("pasword", Kind::Password),
+    ("bearer", Kind::Token),
     ("pw", Kind::Password),
     ("secret", Kind::Token),
     ("token", Kind::Token),
@@ -38,6 +53,10 @@ const KEYWORDS: &[(&str, Kind)] = &[
     ("private key", Kind::Token),
     ("encryption key", Kind::Token),
     ("signing key", Kind::Token),
+    ("activation key", Kind::Token),
+    ("license key", Kind::Token),
+    ("authentication key", Kind::Token),
+    ("subscription key", Kind::Token),
     ("auth key", Kind::Token),
     ("authorization", Kind::Token),
     ("client secret", Kind::Token),
@@ -55,7 +74,7 @@ const ABOUT: &[&str] = &[
 
 pub(super) struct Assignments {
     keys: KeySet,
-    /// Keywords with their keys.
+    /// Keywords with their keys, by which they are sorted.
     words: Vec<(u32, &'static str, Kind)>,
     known: Known,
 }
@@ -73,6 +92,7 @@ impl Assignments {
                 words.push((key, *word, *kind));
             }
         }
+        words.sort_by_key(|(key, _, _)| *key);
         Self { keys, words, known }
     }
 
@@ -93,21 +113,37 @@ impl Assignments {
         if at < *done {
             return;
         }
-        let standing = self.words.iter().filter(|(own, _, _)| *own == key);
+        let first = self.words.partition_point(|(own, _, _)| *own < key);
+        let standing = self.words[first..].iter().take_while(|(own, _, _)| *own == key);
         let standing = standing.filter_map(|(_, word, kind)| Some((stands(text, at, word)?, *kind)));
         let Some((end, kind)) = standing.max_by_key(|(end, _)| *end) else { return };
-        let flag = at > 0 && text[at - 1] == b'-';
+        // `--password value`, `IDENTIFIED BY value`
+        let flag = at > 0 && text[at - 1] == b'-' || text[at..end].ends_with(b" BY") || text[at..end].ends_with(b" by");
         let Some((value, quoted)) = value_after(text, end, flag) else { return };
         *done = value.end;
+        // Badges of build services hold tokens that are meant to be seen, and parameters hold many things.
+        let parameter = at > 0 && matches!(text[at - 1], b'?' | b'&');
+        if parameter && value.len() < SHORTEST_PARAMETER {
+            return;
+        }
         if let Some(confidence) = self.judge(&text[value.clone()], kind, quoted) {
             sink.push(&self.known.rule, confidence, value);
         }
     }
 
     fn judge(&self, value: &[u8], kind: Kind, quoted: bool) -> Option<f32> {
-        if looks_like_code(value, quoted) || is_placeholder(value) {
+        if value.len() >= VALUE || looks_like_code(value, quoted) || is_placeholder(value) {
             return None;
         }
+        if kind == Kind::Token && is_counted(value) {
+            return None;
+        }
+        let words = reads_as_words(value);
+        if words && (kind == Kind::Token || holds_count(value)) {
+            return Some(EXAMPLE).filter(|_| value.len() >= 8);
+        }
+        // Both cases mixed without sense: drawn, though it has no digit.
+        let drawn = quoted && !words && entropy(value) >= 3.0;
         let classes = Classes::of(value);
         let strong = match kind {
             Kind::Password => {
@@ -118,10 +154,14 @@ impl Assignments {
             }
         };
         let weak = match kind {
-            Kind::Password => value.len() >= 7 && classes.count() >= 2 && (classes.digit || classes.mark),
+            Kind::Password => {
+                value.len() >= 7 && classes.count() >= 2 && (classes.digit || classes.mark)
+                    || drawn && value.len() >= 10 && classes.lower && classes.upper
+            }
             Kind::Token => {
                 value.len() >= 16 && classes.count() >= 2 && entropy(value) >= 3.5
                     || value.len() >= 8 && classes.count() >= 3 && classes.digit
+                    || drawn && value.len() >= 12 && classes.count() >= 3
             }
         };
         if strong {
@@ -162,13 +202,25 @@ fn value_after(text: &[u8], keyword_end: usize, flag: bool) -> Option<(std::ops:
         return None;
     }
     let name_end = i;
-    while matches!(at(text, i), b'"' | b'\'' | b'`' | b']' | b' ' | b'*') && i < name_end + 4 {
+    while matches!(at(text, i), b'"' | b'\'' | b'`' | b']' | b' ' | b'*' | b'\\') && i < name_end + 6 {
         i += 1;
+    }
+    // A comparison with a literal leaks it as well.
+    if at(text, i) == b'!' && at(text, i + 1) == b'=' {
+        i += 1;
+    }
+    // `password: String = …`
+    if at(text, i) == b':' {
+        let kind = text[i + 1..].iter().take(24).position(|b| *b == b'=').unwrap_or(0);
+        let named = &text[i + 1..i + 1 + kind];
+        if kind > 1 && named.iter().all(|b| is_word(*b) || *b == b' ') && at(text, i + 2 + kind) != b'=' {
+            i += 1 + kind;
+        }
     }
     match at(text, i) {
         b'=' | b':' => {
             i += 1;
-            // `:=`, `=>`, `==`, `!=` and `->` are read as one sign; a comparison with a literal leaks it as well.
+            // `:=`, `=>`, `==` and `->` are read as one sign.
             while matches!(at(text, i), b'=' | b'>') {
                 i += 1;
             }
@@ -192,6 +244,14 @@ fn value_after(text: &[u8], keyword_end: usize, flag: bool) -> Option<(std::ops:
     if matches!(at(text, i), b'b' | b'r' | b'f') && matches!(at(text, i + 1), b'"' | b'\'') {
         i += 1;
     }
+    // Quoted once more, or in markup.
+    while at(text, i) == b'\\' {
+        i += 1;
+    }
+    let markup = text[i.min(text.len())..].starts_with(b"&quot;");
+    if markup {
+        i += 6;
+    }
     let quote = at(text, i);
     let quoted = matches!(quote, b'"' | b'\'' | b'`');
     if quoted {
@@ -208,8 +268,14 @@ fn value_after(text: &[u8], keyword_end: usize, flag: bool) -> Option<(std::ops:
             })
             .unwrap_or(window.len())
     };
+    let len = [&b"&lt;"[..], b"&quot", b"&lt", b"&gt"]
+        .iter()
+        .filter(|_| !quoted)
+        .filter_map(|mark| memchr::memmem::find(&window[..len], mark))
+        .min()
+        .unwrap_or(len);
     let mut end = i + len;
-    while end > i && matches!(text[end - 1], b'.' | b'\\' | b'?' | b']' | b'}') && !quoted {
+    while end > i && matches!(text[end - 1], b'.' | b'\\' | b'?' | b']' | b'}') && (!quoted || text[end - 1] == b'\\') {
         end -= 1;
     }
     if !quoted
@@ -241,6 +307,15 @@ fn looks_like_code(value: &[u8], quoted: bool) -> bool {
         return true;
     }
     let first = value.first().copied().unwrap_or(0);
+    // A mask, a header of a token without the token, the name of a variable, markup of another kind, a named argument.
+    if value.starts_with(b"0x")
+        || value.starts_with(b"eyJhbGciOi") && !value.contains(&b'.')
+        || first == b'$' && value[1..].iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
+        || first == b'}'
+        || [&b"=True"[..], b"=False", b"=None", b"=true", b"=false"].iter().any(|end| value.ends_with(end))
+    {
+        return true;
+    }
     if matches!(first, b'$' | b'%' | b'{' | b'(' | b'[' | b'&' | b'*')
         && !quoted
         && value.iter().all(|b| {

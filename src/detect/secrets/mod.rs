@@ -4,11 +4,13 @@ mod assignment;
 mod check;
 mod credentials;
 mod placeholder;
+mod runs;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) use check::{Check, Proof};
-pub(super) use placeholder::is_placeholder;
+pub(super) use placeholder::{is_counted, is_placeholder};
 
 use super::Sink;
 use super::pack::{Recognizer, RuleSpec};
@@ -39,6 +41,8 @@ pub(super) struct Secrets {
     assignments: Option<Assignments>,
     url: Option<Known>,
     private_key: Option<Known>,
+    telegram: Option<Known>,
+    runs: Vec<(Known, runs::Read)>,
 }
 
 impl Secrets {
@@ -54,7 +58,14 @@ impl Secrets {
         let mut keys = KeySet::new();
         keys.insert(key_of(BEGIN));
         assignments.iter().for_each(|assignments| keys.extend(assignments.keys()));
-        Self { keys, assignments, url: find(Recognizer::UrlCredentials), private_key: find(Recognizer::PrivateKey) }
+        Self {
+            keys,
+            assignments,
+            url: find(Recognizer::UrlCredentials),
+            private_key: find(Recognizer::PrivateKey),
+            telegram: find(Recognizer::TelegramToken),
+            runs: runs::ALL.iter().filter_map(|(recognizer, read)| Some((find(*recognizer)?, *read))).collect(),
+        }
     }
 
     /// Keys of words at which [`Secrets::word`] must be asked.
@@ -85,5 +96,25 @@ impl Secrets {
         {
             credentials::in_url(text, at, known, sink);
         }
+        if let Some(known) = &self.telegram
+            && colon_in_token(text, at)
+        {
+            runs::telegram(text, at, known, sink);
+        }
     }
+
+    /// Reads what has no prefix, in a part of a text that holds long runs of letters and digits.
+    pub(super) fn runs(&self, text: &[u8], region: Range<usize>, sink: &mut Sink<'_>) {
+        runs::each(text, region, |run| {
+            for (known, read) in &self.runs {
+                read(text, run.clone(), known, sink);
+            }
+        });
+    }
+}
+
+/// Most colons end a word.
+fn colon_in_token(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    before.is_some_and(u8::is_ascii_digit) && text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric)
 }
