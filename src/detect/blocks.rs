@@ -1,5 +1,7 @@
 //! Which bytes of a block of 64 are of a kind, one bit each.
 
+use std::ops::Range;
+
 use wide::i8x16;
 
 /// How many bytes a block has.
@@ -47,7 +49,52 @@ pub(super) fn first_from(
     first(at, kind(&padded(rest)))
 }
 
-/// The last such byte.
+/// Finds bytes of a kind for questions that ascend: no block is looked at more than twice, however many stand in it and however far
+/// apart they are.
+pub(super) struct Finder<'t, K> {
+    text: &'t [u8],
+    kind: K,
+    /// Where the block that was looked at last begins, and the bytes of the kind in it.
+    base: usize,
+    mask: u64,
+    /// Bytes that are known not to be of the kind.
+    clear: Range<usize>,
+}
+
+impl<'t, K: Fn(&[u8; BLOCK]) -> u64> Finder<'t, K> {
+    pub(super) fn new(text: &'t [u8], kind: K) -> Self {
+        Self { text, kind, base: usize::MAX, mask: 0, clear: 0..0 }
+    }
+
+    /// The first one in `from..to`.
+    #[inline]
+    pub(super) fn next(&mut self, from: usize, to: usize) -> Option<usize> {
+        let to = to.min(self.text.len());
+        if !(self.clear.start..=self.clear.end).contains(&from) {
+            self.clear = from..from;
+        }
+        while self.clear.end < to {
+            let base = self.clear.end & !(BLOCK - 1);
+            if base != self.base {
+                let rest = self.text.get(base..).unwrap_or_default();
+                self.base = base;
+                self.mask = match rest.first_chunk() {
+                    Some(block) => (self.kind)(block),
+                    None => (self.kind)(&padded(rest)),
+                };
+            }
+            let mask = self.mask >> (self.clear.end - base);
+            if mask != 0 {
+                self.clear.end += mask.trailing_zeros() as usize;
+                return Some(self.clear.end).filter(|found| *found < to);
+            }
+            self.clear.end = base + BLOCK;
+        }
+        None
+    }
+}
+
+/// The last byte of a kind in `from..to`, if `accepts` takes it.
 #[inline]
 pub(super) fn last_before(
     text: &[u8],
@@ -125,15 +172,15 @@ type Lanes = [i8x16; 4];
 
 #[inline(always)]
 fn lanes(block: &[u8; BLOCK]) -> Lanes {
-    let [a, b, c, d, ..] = block.as_chunks::<16>().0 else { return [i8x16::ZERO; 4] };
-    [a, b, c, d].map(|sixteen| i8x16::new(sixteen.map(u8::cast_signed)))
+    bytemuck::must_cast(*block)
 }
 
 /// The highest bit of every byte.
 #[inline(always)]
 fn bits(lanes: Lanes) -> u64 {
-    let [a, b, c, d] = lanes.map(|lane| u64::from(lane.to_bitmask()));
-    a | b << 16 | c << 32 | d << 48
+    let [a, b, c, d] = lanes;
+    let bits = |lane: i8x16| u64::from(lane.to_bitmask());
+    bits(a) | bits(b) << 16 | bits(c) << 32 | bits(d) << 48
 }
 
 #[inline(always)]
@@ -141,11 +188,11 @@ fn is(lane: i8x16, byte: u8) -> i8x16 {
     lane.simd_eq(i8x16::splat(byte.cast_signed()))
 }
 
-/// Between two bytes of ASCII, both included. As signed numbers all others are below them.
+/// Between two bytes, both included: moved so that the first is the lowest of all signed numbers.
 #[inline(always)]
 fn within(lane: i8x16, first: u8, last: u8) -> i8x16 {
-    let (below, above) = (i8x16::splat(first.cast_signed() - 1), i8x16::splat(last.cast_signed() + 1));
-    lane.simd_gt(below) & above.simd_gt(lane)
+    let (lowest, beyond) = (0x80u8.wrapping_sub(first), 0x80u8.wrapping_add(last - first + 1));
+    i8x16::splat(beyond.cast_signed()).simd_gt(lane + i8x16::splat(lowest.cast_signed()))
 }
 
 #[inline(always)]
@@ -163,6 +210,55 @@ pub(super) fn masks(block: &[u8; BLOCK]) -> Masks {
         wide,
         anywhere,
     }
+}
+
+/// Lead bytes of characters outside of ASCII.
+#[inline(always)]
+pub(super) fn leads(block: &[u8; BLOCK]) -> u64 {
+    let lanes = lanes(block);
+    match bits(lanes) {
+        0 => 0,
+        _ => bits(lanes.map(|lane| within(lane, 0xC0, 0xFF))),
+    }
+}
+
+/// The same without those of scripts that have no case and nothing odd: Hebrew, Arabic but for its first letters, Indic scripts
+/// and Thai, ideographs, Hangul.
+#[inline(always)]
+pub(super) fn odd_leads(block: &[u8; BLOCK]) -> u64 {
+    let lanes = lanes(block);
+    match bits(lanes) {
+        0 => 0,
+        _ => {
+            let plain = |lane| is(lane, 0xD7) | is(lane, 0xE0) | within(lane, 0xD9, 0xDF) | within(lane, 0xE4, 0xED);
+            bits(lanes.map(|lane| within(lane, 0xC0, 0xFF) & !plain(lane)))
+        }
+    }
+}
+
+/// White space of ASCII.
+#[inline(always)]
+pub(super) fn blanks(block: &[u8; BLOCK]) -> u64 {
+    let lanes = lanes(block);
+    bits(lanes.map(|lane| is(lane, b' ') | within(lane, b'\t', b'\n') | within(lane, 0x0C, b'\r')))
+}
+
+#[inline(always)]
+pub(super) fn lines(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| is(lane, b'\n')))
+}
+
+/// Letters and digits of ASCII.
+#[inline(always)]
+pub(super) fn alphanumeric(block: &[u8; BLOCK]) -> u64 {
+    digits(block) | ascii_letters(block)
+}
+
+/// Letters of ASCII.
+#[inline(always)]
+pub(super) fn ascii_letters(block: &[u8; BLOCK]) -> u64 {
+    let small = i8x16::splat(0x20);
+    bits(lanes(block).map(|lane| within(lane | small, b'a', b'z')))
 }
 
 #[inline(always)]
@@ -226,6 +322,26 @@ mod plain {
         mask(block, |byte| byte.is_ascii_graphic())
     }
 
+    pub(super) fn ascii_letters(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte.is_ascii_alphabetic())
+    }
+
+    pub(super) fn leads(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte >= 0xC0)
+    }
+
+    pub(super) fn odd_leads(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte >= 0xC0 && !matches!(byte, 0xD7 | 0xD9..=0xDF | 0xE0 | 0xE4..=0xED))
+    }
+
+    pub(super) fn blanks(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte.is_ascii_whitespace())
+    }
+
+    pub(super) fn lines(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte == b'\n')
+    }
+
     pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
         mask(block, |byte| matches!(byte, b'%' | b'&' | b'\\'))
     }
@@ -250,6 +366,11 @@ mod tests {
                     assert_eq!(digits(&block), plain::digits(&block));
                     assert_eq!(ends(&block), plain::ends(&block));
                     assert_eq!(printed(&block), plain::printed(&block));
+                    assert_eq!(ascii_letters(&block), plain::ascii_letters(&block));
+                    assert_eq!(leads(&block), plain::leads(&block));
+                    assert_eq!(odd_leads(&block), plain::odd_leads(&block));
+                    assert_eq!(lines(&block), plain::lines(&block));
+                    assert_eq!(blanks(&block), plain::blanks(&block));
                     assert_eq!(escapes(&block), plain::escapes(&block));
                 }
             }
@@ -266,6 +387,13 @@ mod tests {
                 let first = |from, accepts: bool| first_from(&text, from, len, digits, |found| accepts || found == at);
                 let last = |to, accepts: bool| last_before(&text, 0, to, digits, |found| accepts || found == at);
                 assert_eq!((first(0, true), first(0, false)), (Some(at.min(len / 2)), Some(at)));
+                let mut finder = Finder::new(&text, digits);
+                let (one, other) = (at.min(len / 2), at.max(len / 2));
+                assert_eq!(finder.next(0, one), None);
+                assert_eq!(finder.next(0, len), Some(one));
+                assert_eq!(finder.next(one + 1, len), (other > one).then_some(other));
+                assert_eq!(finder.next(other + 1, len), None);
+                assert_eq!(finder.next(0, len), Some(one));
                 let mut all = Vec::new();
                 each_of(&text, digits, |found| all.push(found));
                 assert_eq!((all.first(), all.last()), (Some(&at.min(len / 2)), Some(&at.max(len / 2))));

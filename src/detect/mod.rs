@@ -33,7 +33,7 @@ use pii::Pii;
 use secrets::{Read, Secrets};
 use sink::Sink;
 use views::{Clues, View};
-use words::{KeySet, Start, Starts, each_word, each_word_of_blocks};
+use words::{Start, Starts, each_word, each_word_weighed};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -80,8 +80,16 @@ pub struct Engine {
     secrets: Secrets,
     injection: Injection,
     model: Option<(Model, Arc<Rule>)>,
+}
+
+/// Flags of the words that each detector asks for.
+mod asks {
+    pub(super) const CONTEXT: u8 = 1;
     /// Words that tell of a disguise.
-    clues: KeySet,
+    pub(super) const CLUE: u8 = 1 << 1;
+    pub(super) const INJECTION: u8 = 1 << 2;
+    pub(super) const TOKEN: u8 = 1 << 3;
+    pub(super) const SECRET: u8 = 1 << 4;
 }
 
 impl Engine {
@@ -170,14 +178,15 @@ impl Engine {
         let packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
         let injection = Injection::new(&injection, &packs).map_err(&mut collect);
         let (Ok(tokens), Ok(pii), Ok(injection)) = (tokens, pii, injection) else { return Err(faults) };
-        let mut keys = KeySet::new();
-        keys.extend(tokens.keys());
-        keys.extend(secrets.keys());
-        keys.extend(pii.keys());
         let clues = views::clue_keys();
-        keys.extend(&clues);
-        let starts = injection.starts(&keys);
-        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None, clues })
+        let starts = injection.starts(&[
+            (asks::CONTEXT, pii.keys()),
+            (asks::CLUE, &clues),
+            (asks::INJECTION, injection.keys()),
+            (asks::TOKEN, tokens.keys()),
+            (asks::SECRET, secrets.keys()),
+        ]);
+        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -313,6 +322,11 @@ impl Engine {
         self.pii.scan(text, context, sink);
         let mut done = 0;
         blocks::each_of(text, blocks::colons, |colon| {
+            // Behind most there is a blank.
+            let next = bytes::at(text, colon + 1);
+            if !next.is_ascii_alphanumeric() && !matches!(next, b'/' | b':') {
+                return;
+            }
             self.pii.colon(text, colon, &mut done, sink);
             self.secrets.colon(text, colon, sink);
         });
@@ -327,25 +341,25 @@ impl Engine {
         state.clues = Clues::default();
         let (speaker, attacks, certain) = (state.speaker, state.attacks, state.certain);
         let mut found = |start: Start| {
-            let Start::Word { at, key } = start else {
+            let Start::Word { at, key, flags } = start else {
                 if attacks {
                     state.score.word(piece, &start, &mut sink.at(offset));
                 }
                 return;
             };
-            if self.pii.keys().may_hold(key) {
+            if flags & asks::CONTEXT != 0 {
                 state.context.push(offset + at);
             }
-            if self.clues.may_hold(key) {
+            if flags & asks::CLUE != 0 {
                 state.clues.word(piece, at);
             }
-            if attacks && self.injection.keys().may_hold(key) {
+            if attacks && flags & asks::INJECTION != 0 {
                 state.score.word(piece, &start, &mut sink.at(offset));
             }
-            if self.tokens.keys().may_hold(key) {
+            if flags & asks::TOKEN != 0 {
                 self.tokens.word(text, offset + at, key, &mut state.run, sink);
             }
-            if self.secrets.keys().may_hold(key) {
+            if flags & asks::SECRET != 0 {
                 self.secrets.word(text, offset + at, key, &mut state.read, sink);
             }
         };
@@ -353,7 +367,14 @@ impl Engine {
             return each_word(piece, &self.starts, |start, _| found(start));
         };
         let mut gate = model.gate(speaker);
-        each_word_of_blocks(piece, &self.starts, |base, keys| gate.block(base, keys), |start, _| found(start));
+        let weight_of = model.weight_of(speaker);
+        each_word_weighed(
+            piece,
+            &self.starts,
+            weight_of,
+            |base, _, sum| gate.block(base, sum),
+            |start, _| found(start),
+        );
         if !gate.marks.is_empty()
             && let Some((confidence, span)) = model.score(piece, &gate.marks, self.injection.lexicon(), speaker)
             && confidence >= LEAST_MODEL

@@ -17,6 +17,8 @@ pub(super) use hints::Kind as ViewKind;
 pub(super) use hints::{Clues, clue_keys, hints};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::blocks::{self, Finder, last_before};
+
 /// Views inside of views.
 pub(super) const DEPTH: usize = 3;
 /// So much of the text around what was decoded is read with it, in bytes.
@@ -61,6 +63,12 @@ impl View {
             *origin = place(parent.original(origin.0 as usize..origin.1 as usize));
         }
         self.len = parent.len;
+    }
+
+    /// Text that stands for itself.
+    fn push_plain(&mut self, piece: &str, span: Range<usize>) {
+        self.text.push_str(piece.get(span.clone()).unwrap_or_default());
+        self.origins.extend(span.map(|at| place(at..at + 1)));
     }
 
     fn push(&mut self, c: char, from: Range<usize>) {
@@ -138,12 +146,22 @@ impl Draft {
     /// Adds what was decoded and its surroundings to the view; bytes that are no UTF-8 are spaces.
     fn show(&self, view: &mut View) {
         let mut stretches: Vec<Range<usize>> = Vec::new();
+        let mut blanks = Finder::new(&self.bytes, blocks::blanks);
         for changed in &self.changed {
-            let around = self.around(changed);
+            let low = changed.start.saturating_sub(AROUND);
+            let start = match blanks.next(low, changed.start) {
+                _ if self.edges.0 && low == 0 => 0,
+                Some(blank) => blank + 1,
+                None => changed.start,
+            };
             match stretches.last_mut() {
-                Some(last) if around.start <= last.end => last.end = around.end.max(last.end),
-                _ => stretches.push(around),
+                // The words around the later one end no earlier.
+                Some(last) if start <= last.end || start <= self.end_around(last.end) => last.end = changed.end,
+                _ => stretches.push(start..changed.end),
             }
+        }
+        for stretch in &mut stretches {
+            stretch.end = self.end_around(stretch.end);
         }
         for stretch in stretches {
             if !view.text.is_empty() {
@@ -158,24 +176,14 @@ impl Draft {
         }
     }
 
-    /// Whole words around a span.
-    fn around(&self, span: &Range<usize>) -> Range<usize> {
-        let (first, last) = self.edges;
-        let low = span.start.saturating_sub(AROUND);
-        let before = self.bytes.get(low..span.start).unwrap_or_default();
-        let start = match before.iter().position(u8::is_ascii_whitespace) {
-            _ if first && low == 0 => 0,
-            Some(blank) => low + blank + 1,
-            None => span.start,
-        };
-        let high = (span.end + AROUND).min(self.bytes.len());
-        let behind = self.bytes.get(span.end..high).unwrap_or_default();
-        let end = match behind.iter().rposition(u8::is_ascii_whitespace) {
-            _ if last && high == self.bytes.len() => high,
-            Some(blank) => span.end + blank,
-            None => span.end,
-        };
-        start..end
+    /// Where the last whole word behind a span ends that is near.
+    fn end_around(&self, end: usize) -> usize {
+        let high = (end + AROUND).min(self.bytes.len());
+        match last_before(&self.bytes, end, high, blocks::blanks, |_| true) {
+            _ if self.edges.1 && high == self.bytes.len() => high,
+            Some(blank) => blank,
+            None => end,
+        }
     }
 }
 
@@ -251,51 +259,59 @@ pub(super) fn pieces(text: &str, size: usize) -> impl Iterator<Item = (usize, &s
 pub(super) fn fold(piece: &str, folded: &mut Vec<u8>) -> bool {
     folded.clear();
     folded.extend_from_slice(piece.as_bytes());
+    let text = piece.as_bytes();
     let mut odd = false;
-    let mut at = 0;
-    while let Some(rest) = folded.get_mut(at..) {
-        match *rest {
-            [byte, ref tail @ ..] if byte.is_ascii() => {
-                at += 1 + tail.iter().position(|b| !b.is_ascii()).unwrap_or(tail.len());
-            }
+    blocks::each_of(text, blocks::odd_leads, |at| {
+        let rest = folded.get_mut(at..).unwrap_or_default();
+        match rest {
+            // Kana and Arabic.
+            [0xE3, second, ..] if !matches!(second, 0x80 | 0x85) => {}
+            [0xD8, second, ..] if *second != 0x9C => {}
+            // Small letters of Greek.
+            [0xCE, 0xAC..=0xBF, ..] | [0xCF, 0x80..=0x8E, ..] => odd |= touches_latin(text, at, 2),
+            // Vietnamese: every second letter is a capital, the next one its small letter.
+            [0xE1, 0xBA, last @ 0xA0..=0xBF, ..] | [0xE1, 0xBB, last, ..] => *last |= 1,
             // Cyrillic: the capitals А–П and Р–Я lie 0x20 below the small letters, the others 0x50.
-            [ref mut lead @ (0xD0 | 0xD1), ref mut second, ..] => {
+            [lead @ (0xD0 | 0xD1), second, ..] => {
                 match (*lead, *second) {
                     (0xD0, 0x90..=0x9F) => *second += 0x20,
                     (0xD0, 0xA0..=0xAF) => (*lead, *second) = (0xD1, *second - 0x20),
                     (0xD0, 0x80..=0x8F) => (*lead, *second) = (0xD1, *second + 0x10),
                     _ => {}
                 }
-                odd |= touches_latin(folded, at, 2);
-                at += 2;
+                odd |= touches_latin(text, at, 2);
             }
-            // Indic scripts and Thai, kana, ideographs, Hangul: letters without case.
-            [0xE0 | 0xE4..=0xED, ..] => at += 3,
-            [0xE3, second, ..] if !matches!(second, 0x80 | 0x85) => at += 3,
-            [] => break,
-            _ => {
-                let Some(c) = piece.get(at..).and_then(|rest| rest.chars().next()) else { break };
-                let len = c.len_utf8();
-                let before = folded.get(at.wrapping_sub(1)).copied().unwrap_or(b' ');
-                match kind(c, before) {
-                    Kind::Letter => {
-                        odd |= is_look_alike_script(c) && touches_latin(folded, at, len);
-                        if let Some(lower) = lower(c)
-                            && let Some(place) = folded.get_mut(at..at + len)
-                        {
-                            lower.encode_utf8(place);
-                        }
-                    }
-                    kind => {
-                        odd |= matches!(kind, Kind::Odd);
-                        folded.iter_mut().skip(at).take(len).for_each(|byte| *byte = b' ');
-                    }
+            // Letters of Latin-1 with accents, but for × and ÷.
+            [0xC3, second, ..] if !matches!(second, 0x97 | 0xB7) => {
+                if *second < 0x9F {
+                    *second += 0x20;
                 }
-                at += len;
             }
+            // Dashes, quotation marks, dots; the most frequent of all in English.
+            [a @ 0xE2, b @ 0x80, c @ 0x90..=0xA7, ..] => (*a, *b, *c) = (b' ', b' ', b' '),
+            _ => odd |= fold_other(piece, at, rest),
+        }
+    });
+    odd
+}
+
+/// The same for the character at `at`, with which `rest` begins.
+fn fold_other(piece: &str, at: usize, rest: &mut [u8]) -> bool {
+    let Some(c) = piece.get(at..).and_then(|rest| rest.chars().next()) else { return false };
+    let before = at.checked_sub(1).and_then(|before| piece.as_bytes().get(before)).copied().unwrap_or(b' ');
+    let Some(place) = rest.get_mut(..c.len_utf8()) else { return false };
+    match kind(c, before) {
+        Kind::Letter => {
+            if let Some(lower) = lower(c) {
+                lower.encode_utf8(place);
+            }
+            is_look_alike_script(c) && touches_latin(piece.as_bytes(), at, c.len_utf8())
+        }
+        kind => {
+            place.fill(b' ');
+            matches!(kind, Kind::Odd)
         }
     }
-    odd
 }
 
 /// Whether an ASCII letter stands next to the character of `len` bytes at `at`.
@@ -360,13 +376,15 @@ fn lower(c: char) -> Option<char> {
 pub(super) fn normalise(piece: &str, view: &mut View) {
     view.text.clear();
     view.origins.clear();
+    view.text.reserve(piece.len());
+    view.origins.reserve(piece.len());
     let mixed = mixes_scripts(piece);
-    for (origin, c) in piece.char_indices() {
-        let origin = origin..origin + c.len_utf8();
-        if c.is_ascii() {
-            view.push(c, origin);
-            continue;
-        }
+    let mut done = 0;
+    blocks::each_of(piece.as_bytes(), blocks::leads, |at| {
+        let Some(c) = piece.get(at..).and_then(|rest| rest.chars().next()) else { return };
+        view.push_plain(piece, done..at);
+        let origin = at..at + c.len_utf8();
+        done = origin.end;
         match c {
             '\u{E0020}'..='\u{E007E}' => {
                 if let Some(tag) = char::from_u32(u32::from(c) - 0xE0000) {
@@ -389,6 +407,7 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
             | '\u{3164}'
             | '\u{FFA0}'
             | '\u{E0000}'..='\u{E0FFF}' => {}
+            c if stands_for_itself(c) || !mixed && is_small(c) => view.push(c, origin),
             _ => {
                 for n in std::iter::once(c).nfkc() {
                     if matches!(n, '\u{300}'..='\u{36F}') {
@@ -403,8 +422,21 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
                 }
             }
         }
-    }
+    });
+    view.push_plain(piece, done..piece.len());
     view.len = piece.len();
+}
+
+/// Letters without case and without another form: of Hebrew, Arabic, Devanagari and Thai, kana, ideographs, Hangul.
+const fn stands_for_itself(c: char) -> bool {
+    matches!(c, '\u{5D0}'..='\u{5EA}' | '\u{620}'..='\u{64A}' | '\u{904}'..='\u{939}' | '\u{93E}'..='\u{94D}'
+        | '\u{E01}'..='\u{E32}' | '\u{E34}'..='\u{E3A}' | '\u{E40}'..='\u{E4E}'
+        | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{4E00}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7A3}')
+}
+
+/// Small letters of Cyrillic and Greek.
+const fn is_small(c: char) -> bool {
+    matches!(c, '\u{430}'..='\u{45F}' | '\u{3B1}'..='\u{3C9}')
 }
 
 fn mixes_scripts(piece: &str) -> bool {
@@ -472,6 +504,15 @@ mod unicode {
             ('т', 't'),
         ] {
             assert_eq!(latin_look_alike(from), Some(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn letters_that_stand_for_themselves_have_no_other_form() {
+        for c in ('\0'..=char::MAX).filter(|c| stands_for_itself(*c) || is_small(*c)) {
+            assert_eq!(std::iter::once(c).nfkc().collect::<Vec<_>>(), [c], "{c}");
+            assert_eq!(c.to_lowercase().collect::<Vec<_>>(), [c], "{c}");
+            assert!(matches!(kind(c, b' '), Kind::Letter), "{c}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! Where words start, eight bytes at a time, and which of them are worth a look: the first four letters of a word, in lower case,
-//! choose a bit in a table of 4 KiB. This is the one pass over all bytes that tokens, assignments and injection rules share.
+//! choose a byte in a table of 32 KiB. This is the one pass over all bytes that tokens, assignments and injection rules share.
 #![expect(
     clippy::indexing_slicing,
     reason = "hash bits are masked to the table's size; positions are below the length of the text"
@@ -8,7 +8,8 @@
 use super::blocks::{Masks, masks, padded};
 
 pub(super) const HASH_BITS: u32 = 15;
-const WORDS: usize = 1 << (HASH_BITS - 6);
+const KEYS: usize = 1 << HASH_BITS;
+const WORDS: usize = KEYS / 64;
 
 /// A set of keys; says yes to every member and to few others.
 #[derive(Clone)]
@@ -93,39 +94,35 @@ pub(super) fn pair_key(first: u32, second: u32) -> u32 {
 
 /// A word start that may be of interest.
 pub(super) enum Start {
-    /// A word whose key may be in the first set.
-    Word { at: usize, key: u32 },
+    /// A word that is asked for under these flags.
+    Word { at: usize, key: u32, flags: u8 },
     /// The first of two words whose pair of keys may be in the second set.
     Pair { at: usize, key: u32 },
 }
 
-/// What may begin with a word: one look answers for both.
+/// Who asks for the words that begin with each key: one look answers for all.
 pub(super) struct Starts {
-    /// Two bits a key: [`WORD`] and [`FIRST`].
-    table: Box<[u64; 2 * WORDS]>,
+    flags: Box<[u8; KEYS]>,
     pairs: KeySet,
 }
 
-/// The key is one of those asked for.
-const WORD: u64 = 1;
-/// The key is the first of a pair. The next bit, so that one shift puts it in the place of [`WORD`].
-const FIRST: u64 = WORD << 1;
+/// The key is the first of a pair. The other bits of the flags belong to whoever builds a [`Starts`].
+const FIRST: u8 = 0x80;
 
 impl Starts {
-    /// `firsts` are the keys of the first words of `pairs`.
-    pub(super) fn new(words: &KeySet, firsts: &KeySet, pairs: &KeySet) -> Self {
-        let mut table = Box::new([0; 2 * WORDS]);
-        for bit in 0..WORDS * 64 {
-            let flag = |set: &KeySet, flag: u64| flag * (set.0[bit >> 6] >> (bit & 63) & 1);
-            table[bit >> 5] |= (flag(words, WORD) | flag(firsts, FIRST)) << (2 * (bit & 31));
+    /// Keys with their flags, below [`FIRST`]; `firsts` are the keys of the first words of `pairs`.
+    pub(super) fn new(words: &[(u8, &KeySet)], firsts: &KeySet, pairs: &KeySet) -> Self {
+        let mut flags = Box::new([0; KEYS]);
+        for (number, own) in flags.iter_mut().enumerate() {
+            let flag = |set: &KeySet, flag: u8| if set.0[number >> 6] >> (number & 63) & 1 == 1 { flag } else { 0 };
+            *own = words.iter().fold(flag(firsts, FIRST), |all, (own, set)| all | flag(set, *own));
         }
-        Self { table, pairs: pairs.clone() }
+        Self { flags, pairs: pairs.clone() }
     }
 
     #[inline]
-    fn flags(&self, key: u32) -> u64 {
-        let bit = hash(key);
-        self.table[(bit >> 5) as usize] >> (2 * (bit & 31)) & (WORD | FIRST)
+    fn flags(&self, key: u32) -> u8 {
+        self.flags[hash(key) as usize & (KEYS - 1)]
     }
 }
 
@@ -146,27 +143,70 @@ const COUNTS: [u32; 16] = {
     counts
 };
 
+/// Word starts in a block whose first four bytes stand in it too.
+const WHOLE: u64 = u64::MAX >> 3;
+
+/// The word starts of one block, as far as they are needed once all are known.
+struct Found {
+    keys: [u32; 64],
+    places: [u8; 64],
+    flags: [u8; 64],
+    count: usize,
+    /// Numbers of those that someone asks for, alone or with the word before.
+    candidates: [u8; 64],
+    worth: usize,
+    /// [`FIRST`] if the last one is the first of a pair.
+    pending: u8,
+    weight: i32,
+}
+
+impl Found {
+    #[inline(always)]
+    fn note(&mut self, asked: &Starts, bit: u32, key: u32, weight: impl Fn(u32) -> i32) {
+        let flags = asked.flags(key);
+        self.weight += weight(key);
+        self.keys[self.count & 63] = key;
+        self.places[self.count & 63] = bit as u8;
+        self.flags[self.count & 63] = flags;
+        self.candidates[self.worth & 63] = self.count as u8;
+        self.worth += usize::from(flags & !FIRST | self.pending != 0);
+        self.pending = flags & FIRST;
+        self.count += 1;
+    }
+}
+
 /// Calls `found` with the number of the word for word starts whose key may be one of `asked`, and for the first of two words whose
 /// pair may be. A word starts at a letter behind none, at a capital behind a small letter, at an ASCII letter behind another
 /// script, and at every character of scripts without spaces.
 #[inline]
 pub(super) fn each_word(text: &[u8], asked: &Starts, found: impl FnMut(Start, u32)) {
-    each_word_of_blocks(text, asked, |_, _| {}, found);
+    each_word_weighed(text, asked, |_| 0, |_, _, _| {}, found);
 }
 
-/// The same, and calls `block` with the keys of the words that start in each 64 bytes, whatever they are.
-#[inline]
-pub(super) fn each_word_of_blocks(
+/// The same, and calls `block_done` with where each 64 bytes begin, the keys of the words that start in them, whatever they are,
+/// and the sum of their weights.
+#[inline(always)]
+pub(super) fn each_word_weighed(
     text: &[u8],
     asked: &Starts,
-    mut block_done: impl FnMut(usize, &[u32]),
+    weight: impl Fn(u32) -> i32,
+    mut block_done: impl FnMut(usize, &[u32], i32),
     mut found: impl FnMut(Start, u32),
 ) {
     let (mut letter_before, mut small_before, mut wide_before) = (0u64, 0u64, 0u64);
     // Where words have no edges, three characters count as one word.
     let mut thirds = 0u32;
-    let (mut previous, mut previous_at, mut previous_thirds, mut pending) = (0u32, 0usize, 0u32, 0u64);
-    let (mut keys, mut places, mut candidates) = ([0u32; 64], [0u8; 64], [0u8; 64]);
+    let (mut previous, mut previous_at, mut previous_thirds) = (0u32, 0usize, 0u32);
+    let mut own = Found {
+        keys: [0; 64],
+        places: [0; 64],
+        flags: [0; 64],
+        count: 0,
+        candidates: [0; 64],
+        worth: 0,
+        pending: 0,
+        weight: 0,
+    };
     let mut base = 0;
     while base < text.len() {
         let last_block;
@@ -186,80 +226,75 @@ pub(super) fn each_word_of_blocks(
         letter_before = letters >> 63;
         small_before = small >> 63;
         wide_before = wide >> 63;
+        (own.count, own.worth, own.weight) = (0, 0, 0);
         if wide == 0 {
             // Most text. All keys first, in a loop without a branch that depends on the words; few are then looked at.
-            let (mut count, mut worth, mut before) = (0usize, 0usize, pending);
-            while starts != 0 {
-                let bit = starts.trailing_zeros() as usize;
-                starts &= starts - 1;
-                let key = match block.get(bit..bit + 4) {
-                    Some(&[a, b, c, d]) => {
-                        (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize]
-                    }
-                    _ => key_of(&text[base + bit..]),
-                };
-                let flags = asked.flags(key);
-                keys[count & 63] = key;
-                places[count & 63] = bit as u8;
-                candidates[worth & 63] = count as u8;
-                worth += ((flags | before >> 1) & WORD) as usize;
-                before = flags;
-                count += 1;
+            let before = own.pending;
+            let (mut whole, mut cut) = (starts & WHOLE, starts & !WHOLE);
+            while whole != 0 {
+                let bit = whole.trailing_zeros();
+                whole &= whole - 1;
+                let Some(four) = block[(bit & 63) as usize..].first_chunk::<4>() else { break };
+                let key = (u32::from_le_bytes(*four) | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize];
+                own.note(asked, bit, key, &weight);
             }
-            for candidate in &candidates[..worth] {
-                let number = usize::from(*candidate);
-                let (key, at) = (keys[number], base + usize::from(places[number]));
-                let (last, last_at) = match number.checked_sub(1) {
-                    Some(last) => (keys[last], base + usize::from(places[last])),
-                    None => (previous, previous_at),
+            while cut != 0 {
+                let bit = cut.trailing_zeros();
+                cut &= cut - 1;
+                own.note(asked, bit, key_of(&text[base + bit as usize..]), &weight);
+            }
+            for candidate in &own.candidates[..own.worth] {
+                let number = usize::from(*candidate & 63);
+                let (key, at) = (own.keys[number], base + usize::from(own.places[number]));
+                let (last, last_at, first) = match number.checked_sub(1) {
+                    Some(last) => (own.keys[last], base + usize::from(own.places[last]), own.flags[last] & FIRST),
+                    None => (previous, previous_at, before),
                 };
                 let pair = pair_key(last, key);
-                if asked.pairs.may_hold(pair) {
-                    let last_thirds = if number == 0 { previous_thirds } else { thirds + 3 * *candidate as u32 };
+                if first != 0 && asked.pairs.may_hold(pair) {
+                    let last_thirds = if number == 0 { previous_thirds } else { thirds + 3 * u32::from(*candidate) };
                     found(Start::Pair { at: last_at, key: pair }, last_thirds / 3);
                 }
-                if asked.flags(key) & WORD != 0 {
-                    found(Start::Word { at, key }, (thirds + 3) / 3 + *candidate as u32);
+                let flags = own.flags[number] & !FIRST;
+                if flags != 0 {
+                    found(Start::Word { at, key, flags }, (thirds + 3) / 3 + u32::from(*candidate));
                 }
             }
-            block_done(base, &keys[..count.min(64)]);
-            if let Some(last) = count.checked_sub(1) {
-                thirds += 3 * count as u32;
-                (previous, previous_at, previous_thirds) = (keys[last], base + usize::from(places[last]), thirds);
-                pending = before & FIRST;
+            block_done(base, &own.keys[..own.count.min(64)], own.weight);
+            if let Some(last) = own.count.checked_sub(1) {
+                thirds += 3 * own.count as u32;
+                (previous, previous_at, previous_thirds) =
+                    (own.keys[last & 63], base + usize::from(own.places[last & 63]), thirds);
             }
             base += 64;
             continue;
         }
-        let mut count = 0usize;
         while starts != 0 {
             let bit = starts.trailing_zeros();
             starts &= starts - 1;
             let at = base + bit as usize;
-            let key = if bit <= 60 && (wide >> bit & 1 == 0 || anywhere >> bit & 1 == 1) {
-                let from = bit as usize;
-                let window = u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
-                (window | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize]
-            } else {
-                key_of(&text[at..])
+            let key = match block.get(bit as usize..bit as usize + 4) {
+                Some(&[a, b, c, d]) if wide >> bit & 1 == 0 || anywhere >> bit & 1 == 1 => {
+                    (u32::from_le_bytes([a, b, c, d]) | 0x2020_2020) & COUNTS[(letters >> bit & 15) as usize]
+                }
+                _ => key_of(&text[at..]),
             };
             thirds += 3 - 2 * (anywhere >> bit & 1) as u32;
-            keys[count & 63] = key;
-            count += 1;
-            let flags = asked.flags(key);
-            if flags & WORD | pending != 0 {
+            let first = own.pending;
+            own.note(asked, bit, key, &weight);
+            let flags = asked.flags(key) & !FIRST;
+            if flags | first != 0 {
                 let pair = pair_key(previous, key);
-                if pending != 0 && asked.pairs.may_hold(pair) {
+                if first != 0 && asked.pairs.may_hold(pair) {
                     found(Start::Pair { at: previous_at, key: pair }, previous_thirds / 3);
                 }
-                if flags & WORD != 0 {
-                    found(Start::Word { at, key }, thirds / 3);
+                if flags != 0 {
+                    found(Start::Word { at, key, flags }, thirds / 3);
                 }
             }
-            pending = flags & FIRST;
             (previous, previous_at, previous_thirds) = (key, at, thirds);
         }
-        block_done(base, &keys[..count.min(64)]);
+        block_done(base, &own.keys[..own.count.min(64)], own.weight);
         base += 64;
     }
 }
@@ -272,7 +307,7 @@ mod tests {
         let mut keys = KeySet::new();
         keys.insert(key_of(word.as_bytes()));
         let mut found = Vec::new();
-        each_word(text.as_bytes(), &Starts::new(&keys, &KeySet::new(), &KeySet::new()), |start, _| {
+        each_word(text.as_bytes(), &Starts::new(&[(1, &keys)], &KeySet::new(), &KeySet::new()), |start, _| {
             if let Start::Word { at, .. } = start {
                 found.push(at);
             }
@@ -285,7 +320,7 @@ mod tests {
         let (mut firsts, mut pairs) = (KeySet::new(), KeySet::new());
         firsts.insert(key_of(b"the"));
         pairs.insert(pair_key(key_of(b"the"), key_of(b"agent")));
-        let asked = Starts::new(&KeySet::new(), &firsts, &pairs);
+        let asked = Starts::new(&[], &firsts, &pairs);
         for pad in 0..130 {
             let mut found = Vec::new();
             let text = format!("{}the, Agent the thing", " ".repeat(pad));

@@ -1,5 +1,5 @@
 //! Combinations of word groups and the log-odds that they contribute.
-#![expect(clippy::indexing_slicing, reason = "group numbers are below 64, the size of the table")]
+#![expect(clippy::indexing_slicing, reason = "group numbers are below 64, numbers of combinations below their count")]
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,55 @@ pub(super) struct Term {
     required: u64,
     groups: Vec<u8>,
     relation: Relation,
-    pub weight: f32,
+    weight: f32,
+}
+
+/// The most combinations of all rules together.
+const TERMS: usize = 512;
+
+/// All combinations, each with the number of its owner.
+pub(super) struct Terms {
+    all: Vec<(usize, Term)>,
+    /// For every group combinations that need it; each stands at one of its groups, the one with the fewest.
+    by_group: [Vec<u16>; 64],
+}
+
+impl Terms {
+    /// Combinations in the order in which they are reported.
+    pub(super) fn new(all: Vec<(usize, Term)>) -> Result<Self, String> {
+        if all.len() > TERMS {
+            return Err(format!("{} combinations are more than {TERMS}", all.len()));
+        }
+        let mut by_group = [const { Vec::new() }; 64];
+        for (number, (_, term)) in all.iter().enumerate() {
+            let fewest = term.groups.iter().min_by_key(|group| by_group[usize::from(**group)].len());
+            if let Some(group) = fewest {
+                by_group[usize::from(*group)].push(number as u16);
+            }
+        }
+        Ok(Self { all, by_group })
+    }
+
+    /// Calls `found` with owner and weight of every combination that a sentence holds, in order.
+    pub(super) fn each(&self, seen: &Groups, mut found: impl FnMut(usize, f32)) {
+        let mut holding = [0u64; TERMS / 64];
+        let mut present = seen.present;
+        while present != 0 {
+            for number in &self.by_group[present.trailing_zeros() as usize] {
+                if self.all[usize::from(*number)].1.holds(seen) {
+                    holding[usize::from(number >> 6)] |= 1 << (number & 63);
+                }
+            }
+            present &= present - 1;
+        }
+        for (word, mut numbers) in holding.into_iter().enumerate() {
+            while numbers != 0 {
+                let (owner, term) = &self.all[word * 64 + numbers.trailing_zeros() as usize];
+                found(*owner, term.weight);
+                numbers &= numbers - 1;
+            }
+        }
+    }
 }
 
 impl Term {
@@ -89,7 +137,7 @@ impl Term {
         })
     }
 
-    pub(super) fn holds(&self, seen: &Groups) -> bool {
+    fn holds(&self, seen: &Groups) -> bool {
         seen.present & self.required == self.required
             && self.groups.windows(2).all(|pair| match self.relation {
                 Relation::Order => seen.follows(pair[0], pair[1]),

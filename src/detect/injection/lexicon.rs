@@ -11,6 +11,7 @@ use crate::detect::words::{KeySet, Start, Starts, each_word, is_letter, key_len,
 const BUCKETS: usize = 1 << 10;
 
 /// One word or phrase.
+#[derive(Clone)]
 struct Entry {
     /// Of a word, or of the first two words of a phrase.
     key: u32,
@@ -18,10 +19,10 @@ struct Entry {
     first: u32,
     /// Lower case; a space stands for up to three bytes that are no letters, `*` for any further letters.
     pattern: Box<[u8]>,
-    /// Bytes five to eight of the first word, as far as it has them, and which of them count: most words that share four letters
-    /// differ there.
-    tail: (u32, u32),
-    /// How many bytes of the pattern stand in the text if key and tail do.
+    /// The first eight bytes of the first word, as far as it has them, and which of them count: most words that share four letters
+    /// differ behind them.
+    start: (u64, u64),
+    /// How many bytes of the pattern stand in the text if key and start do.
     known: usize,
     groups: u64,
     gate: bool,
@@ -29,13 +30,11 @@ struct Entry {
 
 /// Entries by key.
 struct Table {
-    /// Keys of entries of gate groups.
-    gate: KeySet,
-    all: KeySet,
+    keys: KeySet,
     /// Where each bucket begins in `entries`.
     starts: Vec<u16>,
-    /// Key and tail of every entry: few are looked at further.
-    heads: Vec<(u32, (u32, u32))>,
+    /// Key and start of every entry: few are looked at further.
+    heads: Vec<(u32, (u64, u64))>,
     entries: Vec<Entry>,
 }
 
@@ -43,6 +42,9 @@ struct Table {
 pub(in crate::detect) struct Lexicon {
     words: Table,
     phrases: Table,
+    /// Those of gate groups once more, on their own: most words are asked only whether they are one.
+    gate_words: Table,
+    gate_phrases: Table,
     asked: Starts,
 }
 
@@ -77,9 +79,8 @@ impl Lexicon {
                     None => entries.push(Entry {
                         key,
                         first: key_of(head),
-                        tail: tail_of(head),
-                        // Letters outside of ASCII share keys, and so may pairs of words.
-                        known: if key == key_of(head) && head.is_ascii() { head.len().min(8) } else { 0 },
+                        start: start_of(head),
+                        known: head.iter().take(8).position(|byte| !byte.is_ascii()).unwrap_or(head.len().min(8)),
                         pattern: form.into(),
                         groups: *groups,
                         gate: *gate,
@@ -93,28 +94,28 @@ impl Lexicon {
         if u16::try_from(single.len().max(phrases.len())).is_err() {
             return Err(vec!["too many words".to_owned()]);
         }
+        let gates = |entries: &[Entry]| Table::new(entries.iter().filter(|entry| entry.gate).cloned().collect());
+        let (gate_words, gate_phrases) = (gates(&single), gates(&phrases));
         let (words, phrases) = (Table::new(single), Table::new(phrases));
-        let asked = Starts::new(&words.all, &phrases.firsts(false), &phrases.all);
-        Ok(Self { words, phrases, asked })
+        let asked = Starts::new(&[(1, &words.keys)], &phrases.firsts(), &phrases.keys);
+        Ok(Self { words, phrases, gate_words, gate_phrases, asked })
     }
 
     /// Keys of words that may begin an entry of a gate group.
     pub(super) fn gate_keys(&self) -> &KeySet {
-        &self.words.gate
+        &self.gate_words.keys
     }
 
-    /// What may begin an entry of a gate group, or is one of `others`.
-    pub(super) fn gate_starts(&self, others: &KeySet) -> Starts {
-        let mut words = self.words.gate.clone();
-        words.extend(others);
-        Starts::new(&words, &self.phrases.firsts(true), &self.phrases.gate)
+    /// What may begin an entry of a gate group, and `words` with their flags.
+    pub(super) fn gate_starts(&self, words: &[(u8, &KeySet)]) -> Starts {
+        Starts::new(words, &self.gate_phrases.firsts(), &self.gate_phrases.keys)
     }
 
     /// Whether an entry of a gate group begins there.
     pub(super) fn is_gate(&self, text: &[u8], start: &Start) -> bool {
         match *start {
-            Start::Word { at, key } => self.words.standing(text, at, key, true).next().is_some(),
-            Start::Pair { at, key } => self.phrases.standing(text, at, key, true).next().is_some(),
+            Start::Word { at, key, .. } => self.gate_words.standing(text, at, key).next().is_some(),
+            Start::Pair { at, key } => self.gate_phrases.standing(text, at, key).next().is_some(),
         }
     }
 
@@ -122,10 +123,10 @@ impl Lexicon {
     pub(in crate::detect) fn each_hit(&self, text: &[u8], mut found: impl FnMut(u32, u64)) {
         each_word(text, &self.asked, |start, number| {
             let (table, at, key) = match start {
-                Start::Word { at, key } => (&self.words, at, key),
+                Start::Word { at, key, .. } => (&self.words, at, key),
                 Start::Pair { at, key } => (&self.phrases, at, key),
             };
-            let groups = table.standing(text, at, key, false).fold(0, |groups, entry| groups | entry.groups);
+            let groups = table.standing(text, at, key).fold(0, |groups, entry| groups | entry.groups);
             if groups != 0 {
                 found(number, groups);
             }
@@ -136,13 +137,8 @@ impl Lexicon {
 impl Table {
     fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by_key(|entry| bucket(entry.key));
-        let (mut gate, mut all) = (KeySet::new(), KeySet::new());
-        for entry in &entries {
-            all.insert(entry.key);
-            if entry.gate {
-                gate.insert(entry.key);
-            }
-        }
+        let mut keys = KeySet::new();
+        entries.iter().for_each(|entry| keys.insert(entry.key));
         let mut starts = Vec::with_capacity(BUCKETS + 1);
         let mut at = 0;
         for number in 0..=BUCKETS {
@@ -151,46 +147,46 @@ impl Table {
             }
             starts.push(u16::try_from(at).unwrap_or(u16::MAX));
         }
-        let heads = entries.iter().map(|entry| (entry.key, entry.tail)).collect();
-        Self { gate, all, starts, heads, entries }
+        let heads = entries.iter().map(|entry| (entry.key, entry.start)).collect();
+        Self { keys, starts, heads, entries }
     }
 
-    /// Keys of the first words, only those of gate groups if so asked.
-    fn firsts(&self, gate: bool) -> KeySet {
+    /// Keys of the first words.
+    fn firsts(&self) -> KeySet {
         let mut firsts = KeySet::new();
-        self.entries.iter().filter(|entry| entry.gate || !gate).for_each(|entry| firsts.insert(entry.first));
+        self.entries.iter().for_each(|entry| firsts.insert(entry.first));
         firsts
     }
 
-    /// The entries that stand at `at`, only those of gate groups if so asked.
+    /// The entries that stand at `at`.
     #[inline]
-    fn standing<'t>(&'t self, text: &'t [u8], at: usize, key: u32, gate: bool) -> impl Iterator<Item = &'t Entry> {
+    fn standing<'t>(&'t self, text: &'t [u8], at: usize, key: u32) -> impl Iterator<Item = &'t Entry> {
         let number = bucket(key);
-        let tail = match text.get(at + 4..).and_then(|tail| tail.first_chunk::<4>()) {
-            Some(tail) => u32::from_le_bytes(*tail) | 0x2020_2020,
-            None => last_letters(text.get(at + 4..).unwrap_or_default()),
-        };
         let own = usize::from(self.starts[number])..usize::from(self.starts[number + 1]);
+        let eight = match text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(eight) => u64::from_le_bytes(*eight) | SMALL,
+            None => {
+                text.get(at..).unwrap_or_default().iter().rev().fold(0, |all, byte| all << 8 | u64::from(byte | 0x20))
+            }
+        };
         let heads = self.heads[own.clone()].iter().zip(&self.entries[own]);
-        let alike = heads.filter(move |((own, (value, mask)), _)| *own == key && tail & mask == *value);
-        alike.map(|(_, entry)| entry).filter(move |entry| {
-            (entry.gate || !gate)
-                && stands(text, at + entry.known, entry.pattern.get(entry.known..).unwrap_or_default())
-        })
+        let alike = heads.filter(move |((own, (value, mask)), _)| *own == key && eight & mask == *value);
+        alike
+            .map(|(_, entry)| entry)
+            .filter(move |entry| stands(text, at + entry.known, entry.pattern.get(entry.known..).unwrap_or_default()))
     }
 }
 
-/// The bytes of a tail of less than four.
-fn last_letters(tail: &[u8]) -> u32 {
-    tail.iter().rev().fold(0, |tail, byte| tail << 8 | u32::from(byte | 0x20))
-}
+/// Letters of ASCII in lower case; bytes of other letters are compared with what has the same bit.
+const SMALL: u64 = u64::from_ne_bytes([0x20; 8]);
 
-fn tail_of(head: &[u8]) -> (u32, u32) {
-    let (mut value, mut mask) = ([0u8; 4], [0u8; 4]);
-    for (i, byte) in head.iter().skip(4).take(4).enumerate() {
-        (value[i], mask[i]) = (byte | 0x20, 0xFF);
+fn start_of(head: &[u8]) -> (u64, u64) {
+    let (mut value, mut mask) = ([0u8; 8], [0u8; 8]);
+    for (i, byte) in head.iter().take(8).enumerate() {
+        // A letter outside of ASCII has to be the same in every bit, which this cannot tell.
+        (value[i], mask[i]) = if byte.is_ascii() { (byte | 0x20, 0xFF) } else { (0, 0) };
     }
-    (u32::from_le_bytes(value), u32::from_le_bytes(mask))
+    (u64::from_le_bytes(value), u64::from_le_bytes(mask))
 }
 
 /// A word as written, and without its accents, with what is no letter as a space.
@@ -212,8 +208,17 @@ fn forms(word: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-/// Whether the pattern stands at `at`.
+/// Whether the rest of a pattern stands at `at`. Of most words nothing is left.
+#[inline]
 fn stands(text: &[u8], at: usize, pattern: &[u8]) -> bool {
+    match pattern {
+        [] => text.get(at).is_none_or(|byte| !is_letter(*byte)),
+        [b'*'] => true,
+        _ => goes_on(text, at, pattern),
+    }
+}
+
+fn goes_on(text: &[u8], at: usize, pattern: &[u8]) -> bool {
     let mut i = at;
     for byte in pattern {
         match byte {

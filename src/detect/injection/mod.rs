@@ -12,7 +12,7 @@ use super::pack::{Pack, RuleSpec};
 use super::words::{KeySet, Start, Starts};
 use crate::domain::{Role, Rule};
 pub(super) use evidence::Groups;
-use evidence::Term;
+use evidence::{Term, Terms};
 pub(super) use lexicon::Lexicon;
 
 /// Evidence at which a sentence is as likely an attack as not, in log-odds.
@@ -36,8 +36,9 @@ pub(super) struct Injection {
     lexicon: Lexicon,
     /// Of the names of the groups, in order.
     fingerprint: u32,
-    common: Vec<Term>,
-    rules: Vec<(Arc<Rule>, Vec<Term>)>,
+    /// Owned by the rule with the same number; behind the last are those that count for all.
+    terms: Terms,
+    rules: Vec<Arc<Rule>>,
 }
 
 impl Injection {
@@ -58,22 +59,25 @@ impl Injection {
                 words.push((word.to_owned(), 1u64 << number, group.gate));
             }
         }
-        let mut terms = |owner: &str, evidence: &[super::pack::Evidence]| {
-            let compiled = evidence.iter().map(|evidence| Term::compile(evidence, &names));
-            compiled
-                .filter_map(|term| term.map_err(|message| faults.push((owner.to_owned(), message))).ok())
-                .collect::<Vec<_>>()
-        };
-        let common = packs.iter().flat_map(|pack| terms("-", &pack.common)).collect();
-        let rules = specs.iter().map(|(rule, spec)| (rule.clone(), terms(&spec.id, &spec.evidence))).collect();
-        let fingerprint = fingerprint(&names);
-        match Lexicon::new(&words) {
-            Ok(lexicon) if faults.is_empty() => Ok(Self { lexicon, fingerprint, common, rules }),
-            Ok(_) => Err(faults),
-            Err(messages) => {
-                faults.extend(messages.into_iter().map(|message| ("-".to_owned(), message)));
-                Err(faults)
+        let mut all = Vec::new();
+        let mut add = |owner: usize, name: &str, evidence: &[super::pack::Evidence]| {
+            for evidence in evidence {
+                match Term::compile(evidence, &names) {
+                    Ok(term) => all.push((owner, term)),
+                    Err(message) => faults.push((name.to_owned(), message)),
+                }
             }
+        };
+        specs.iter().enumerate().for_each(|(number, (_, spec))| add(number, &spec.id, &spec.evidence));
+        packs.iter().for_each(|pack| add(specs.len(), "-", &pack.common));
+        let rules = specs.iter().map(|(rule, _)| rule.clone()).collect();
+        let fingerprint = fingerprint(&names);
+        let mut fault = |message| faults.push(("-".to_owned(), message));
+        let terms = Terms::new(all).map_err(&mut fault);
+        let lexicon = Lexicon::new(&words).map_err(|messages| messages.into_iter().for_each(fault));
+        match (lexicon, terms) {
+            (Ok(lexicon), Ok(terms)) if faults.is_empty() => Ok(Self { lexicon, fingerprint, terms, rules }),
+            _ => Err(faults),
         }
     }
 
@@ -91,9 +95,9 @@ impl Injection {
         self.lexicon.gate_keys()
     }
 
-    /// The words and pairs of words at which it must be asked, and words with one of the keys `others`.
-    pub(super) fn starts(&self, others: &KeySet) -> Starts {
-        self.lexicon.gate_starts(others)
+    /// `words` with their flags, and the pairs of words at which [`Scoring::word`] must be asked.
+    pub(super) fn starts(&self, words: &[(u8, &KeySet)]) -> Starts {
+        self.lexicon.gate_starts(words)
     }
 
     /// Begins a segment.
@@ -163,24 +167,34 @@ impl<'i> Scoring<'i> {
             self.last *= CARRY;
             return;
         }
-        let sum =
-            |terms: &[Term]| -> f32 { terms.iter().filter(|term| term.holds(&seen)).map(|term| term.weight).sum() };
-        let mut best: Option<(&Arc<Rule>, f32)> = None;
-        let mut all = 0.0;
-        for (rule, terms) in &self.injection.rules {
-            let score = sum(terms);
+        let mut best: Option<(usize, f32)> = None;
+        let (mut all, mut common) = (0.0, 0.0);
+        let rules = &self.injection.rules;
+        // Of the rule whose combinations are reported now.
+        let mut own = (0, 0.0);
+        let mut settle = |(rule, score): (usize, f32)| {
             if score > 0.0 {
                 all += score;
                 if best.is_none_or(|(_, other)| score > other) {
                     best = Some((rule, score));
                 }
             }
-        }
-        let Some((rule, score)) = best else {
+        };
+        self.injection.terms.each(&seen, |owner, weight| {
+            if owner == rules.len() {
+                common += weight;
+            } else if owner == own.0 {
+                own.1 += weight;
+            } else {
+                settle(std::mem::replace(&mut own, (owner, weight)));
+            }
+        });
+        settle(own);
+        let Some((rule, score)) = best.and_then(|(rule, score)| Some((rules.get(rule)?, score))) else {
             self.last *= CARRY;
             return;
         };
-        let evidence = (score + OTHERS * (all - score)).min(MOST_FOR) + sum(&self.injection.common).max(MOST_AGAINST);
+        let evidence = (score + OTHERS * (all - score)).min(MOST_FOR) + f32::max(common, MOST_AGAINST);
         let total = evidence + if evidence >= 1.0 { CARRY * self.last.min(MOST_CARRIED) } else { 0.0 };
         self.last = (evidence + CARRY * self.last).max(0.0);
         let confidence = 1.0 / (1.0 + (EVEN - total - self.offset).exp());

@@ -151,6 +151,7 @@ pub(super) fn is_encoded(text: &[u8]) -> bool {
 /// Cuts a text into sentences and lines, short ones joined with what follows, long ones cut.
 pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut from = 0;
+    let mut marks = blocks::Finder::new(text, blocks::ends);
     std::iter::from_fn(move || {
         from += text[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         if from >= text.len() {
@@ -159,9 +160,13 @@ pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
         let start = from;
         let most = text.len().min(start + LONGEST);
         let at = most.min(start + SHORTEST);
-        if let Some(last) = blocks::first_from(text, at, most, blocks::ends, |at| ends(text, at)) {
-            from = last + 1;
-            return Some(start..from);
+        let mut mark = marks.next(at, most);
+        while let Some(last) = mark {
+            if ends(text, last) {
+                from = last + 1;
+                return Some(start..from);
+            }
+            mark = marks.next(last + 1, most);
         }
         from = most;
         if most < text.len() {

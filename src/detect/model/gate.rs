@@ -17,9 +17,18 @@ pub(super) fn slot(key: u32) -> u16 {
     (hash(key) >> (HASH_BITS - KEY_BITS)) as u16
 }
 
+/// The weights of a model without a gate.
+static WEIGHTLESS: [i8; KEYS] = [0; KEYS];
+
+/// What the words with a key weigh.
+pub(super) fn weight_of(table: &[i8]) -> impl Fn(u32) -> i32 {
+    // It always has this length; without knowing so every look into it compares.
+    let table = table.first_chunk::<KEYS>().unwrap_or(&WEIGHTLESS);
+    move |key| i32::from(table[usize::from(slot(key)) & (KEYS - 1)])
+}
+
 /// Marks the blocks whose words, with those of the blocks before, weigh more than a limit.
-pub(in crate::detect) struct Gate<'m> {
-    table: &'m [i8],
+pub(in crate::detect) struct Gate {
     limit: i32,
     ring: [i32; SPAN],
     at: usize,
@@ -27,18 +36,14 @@ pub(in crate::detect) struct Gate<'m> {
     pub(in crate::detect) marks: Vec<usize>,
 }
 
-impl<'m> Gate<'m> {
-    pub(super) fn new(table: &'m [i8], limit: i32) -> Self {
-        Self { table, limit, ring: [0; SPAN], at: 0, sum: 0, marks: Vec::new() }
+impl Gate {
+    pub(super) const fn new(limit: i32) -> Self {
+        Self { limit, ring: [0; SPAN], at: 0, sum: 0, marks: Vec::new() }
     }
 
-    /// The words that start in the 64 bytes at `base`.
+    /// What the words weigh that start in the 64 bytes at `base`.
     #[inline]
-    pub(in crate::detect) fn block(&mut self, base: usize, keys: &[u32]) {
-        let mut own = 0;
-        for key in keys {
-            own += i32::from(self.table[usize::from(slot(*key)) & (KEYS - 1)]);
-        }
+    pub(in crate::detect) fn block(&mut self, base: usize, own: i32) {
         self.sum += own - self.ring[self.at & (SPAN - 1)];
         self.ring[self.at & (SPAN - 1)] = own;
         self.at += 1;

@@ -11,7 +11,7 @@ use super::gate::{SPAN, slot};
 use super::weights::Model;
 use super::{Sums, Variety, best, reach};
 use crate::detect::injection::Lexicon;
-use crate::detect::words::{Starts, each_word_of_blocks};
+use crate::detect::words::{Starts, each_word_weighed};
 
 /// One text to learn from.
 #[derive(Clone, Debug)]
@@ -57,10 +57,11 @@ impl Sample {
     pub(in crate::detect) fn new(text: &[u8], lexicon: &Lexicon, starts: &Starts) -> Self {
         let mut sample = Self::default();
         let (keys, blocks) = (&mut sample.keys, &mut sample.blocks);
-        each_word_of_blocks(
+        each_word_weighed(
             text,
             starts,
-            |_, words| {
+            |_| 0,
+            |_, words, _| {
                 blocks.push(keys.len() as u32);
                 keys.extend(words.iter().map(|key| slot(*key)));
             },

@@ -109,10 +109,11 @@ fn the_scores_of_training_are_those_of_scanning() {
     ] {
         for speaker in Speaker::ALL {
             let mut gate = model.gate(speaker);
-            crate::detect::words::each_word_of_blocks(
+            crate::detect::words::each_word_weighed(
                 text.as_bytes(),
                 &engine.starts,
-                |at, keys| gate.block(at, keys),
+                model.weight_of(speaker),
+                |at, _, sum| gate.block(at, sum),
                 |_, _| {},
             );
             let scanned = model

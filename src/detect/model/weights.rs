@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::features::{BUCKETS, CONCEPTS, Speaker, is_encoded, units};
-use super::gate::{Gate, KEYS};
+use super::gate::{Gate, KEYS, weight_of};
 use super::{ALONE, Sums, Variety, WINDOWS, best, reach, sizes, unit};
 use crate::detect::injection::Lexicon;
 
@@ -72,7 +72,7 @@ pub enum ModelError {
 /// One unit of a text.
 struct Part {
     bytes: Range<usize>,
-    /// Of those that passed the gate.
+    /// Of those that are live.
     sums: Option<Sums>,
     live: bool,
 }
@@ -173,8 +173,13 @@ impl Model {
         1.0 / (1.0 + (self.acts[speaker as usize] - score - acts).exp())
     }
 
-    pub(in crate::detect) fn gate(&self, speaker: Speaker) -> Gate<'_> {
-        Gate::new(self.keys(speaker), self.limit[speaker as usize])
+    pub(in crate::detect) fn gate(&self, speaker: Speaker) -> Gate {
+        Gate::new(self.limit[speaker as usize])
+    }
+
+    /// What the words with a key weigh in the gate.
+    pub(in crate::detect) fn weight_of(&self, speaker: Speaker) -> impl Fn(u32) -> i32 {
+        weight_of(self.keys(speaker))
     }
 
     pub(super) fn keys(&self, speaker: Speaker) -> &[i8] {
@@ -231,8 +236,8 @@ impl Model {
                 // No window with a marked unit reaches farther.
                 break;
             }
-            let sums = marked.then(|| self.unit(&text[bytes.clone()], lexicon, speaker));
-            parts.push(Part { bytes, sums, live: sums.is_some_and(|sums| self.is_live(sums, speaker)) });
+            let sums = if marked { self.live_unit(&text[bytes.clone()], lexicon, speaker) } else { None };
+            parts.push(Part { bytes, sums, live: sums.is_some() });
         }
         let mut top: Option<(f32, Range<usize>)> = None;
         let mut from = 0;
@@ -260,6 +265,34 @@ impl Model {
     /// Whether a unit that passed the gate is worth a look at its neighbours.
     pub(super) fn is_live(&self, sums: Sums, speaker: Speaker) -> bool {
         sums.value(self.scales()) + self.bias[speaker as usize][0] > ALONE
+    }
+
+    /// The sums of a unit if it is live. Most are not, which is known before their grams are told apart: to count each once can
+    /// only bring their part of the score nearer to zero.
+    fn live_unit(&self, text: &[u8], lexicon: &Lexicon, speaker: Speaker) -> Option<Sums> {
+        let (mut grams, mut gram_count, mut concepts, mut concept_count) = (0i32, 0u32, 0i32, 0u32);
+        let table = self.grams.first_chunk::<BUCKETS>()?;
+        let gram = |gram: u32| {
+            grams += i32::from(table[gram as usize & (BUCKETS - 1)]);
+            gram_count += 1;
+        };
+        let concept = |concept| {
+            concepts += self.concept(concept, speaker);
+            concept_count += 1;
+        };
+        unit(text, lexicon, gram, concept);
+        let sums = Sums {
+            grams: grams.max(0) as f32,
+            gram_count: gram_count as f32,
+            concepts: concepts as f32,
+            concept_count: concept_count as f32,
+            live: 0.0,
+        };
+        // A little more, for what rounding may do.
+        if sums.value(self.scales()) + self.bias[speaker as usize][0] + 1e-3 <= ALONE {
+            return None;
+        }
+        Some(self.unit(text, lexicon, speaker)).filter(|sums| self.is_live(*sums, speaker))
     }
 
     fn unit(&self, text: &[u8], lexicon: &Lexicon, speaker: Speaker) -> Sums {

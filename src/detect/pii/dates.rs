@@ -32,23 +32,33 @@ pub(super) fn is_date(cluster: &Cluster<'_, '_>, i: usize) -> bool {
         || lens.iter().all(|len| *len <= 2) && lens[2] == 2 && (day_month(a, b) || day_month(b, a))
 }
 
+/// A date of birth that is the date at `i`.
 pub(super) fn birth(cluster: &mut Cluster<'_, '_>, i: usize, known: &KnownRules, sink: &mut Sink<'_>) -> Option<usize> {
     let rule = known.birth.as_ref()?;
     let groups = cluster.groups();
-    let first = groups[i];
-    if is_date(cluster, i) {
-        let span = first.start..groups[i + 2].end;
-        let (behind, next) = (at(cluster.text, span.end), at(cluster.text, span.end + 1));
-        // A time of day follows: a time stamp.
-        if behind == b'T' || behind == b' ' && next.is_ascii_digit() && at(cluster.text, span.end + 3) == b':' {
-            return None;
-        }
-        if cluster.nearby().is_nearest(Recognizer::DateOfBirth) {
-            sink.push(&rule.rule, rule.confidence, span);
-            return Some(3);
-        }
+    let span = groups[i].start..groups[i + 2].end;
+    let (behind, next) = (at(cluster.text, span.end), at(cluster.text, span.end + 1));
+    // A time of day follows: a time stamp.
+    if behind == b'T' || behind == b' ' && next.is_ascii_digit() && at(cluster.text, span.end + 3) == b':' {
         return None;
     }
+    if cluster.nearby().is_nearest(Recognizer::DateOfBirth) {
+        sink.push(&rule.rule, rule.confidence, span);
+        return Some(3);
+    }
+    None
+}
+
+/// One in words, of which only the day is a group.
+pub(super) fn written_birth(
+    cluster: &mut Cluster<'_, '_>,
+    i: usize,
+    known: &KnownRules,
+    sink: &mut Sink<'_>,
+) -> Option<usize> {
+    let rule = known.birth.as_ref()?;
+    let groups = cluster.groups();
+    let first = groups[i];
     if first.len() > 2 || i + 1 != groups.len() || !(1..=31).contains(&cluster.number(i)) {
         return None;
     }

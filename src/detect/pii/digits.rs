@@ -7,7 +7,7 @@
 use super::context::{Context, Nearby, Window};
 use super::{KnownRules, dates, national, numbers, phone};
 use crate::detect::Sink;
-use crate::detect::blocks::{self, first_from};
+use crate::detect::blocks::{self, Finder};
 use crate::detect::bytes::{at, is_word};
 
 /// Groups looked at together; a longer chain of groups is read in several clusters.
@@ -109,7 +109,8 @@ pub(super) fn scan<'t>(
 ) {
     let mut from = 0;
     let mut window = Window::new(candidates);
-    while let Some(start) = first_from(text, from, text.len(), blocks::digits, |_| true) {
+    let mut digits = Finder::new(text, blocks::digits);
+    while let Some(start) = digits.next(from, text.len()) {
         let mut end = run_end(text, start);
         let first_len = end - start;
         let next = next_group(text, end);
@@ -201,7 +202,7 @@ fn judge(cluster: &mut Cluster<'_, '_>, known: &KnownRules, sink: &mut Sink<'_>)
         let taken = numbers::ip_address(cluster, i, known, sink)
             .or_else(|| numbers::card(cluster, i, known, sink))
             .or_else(|| numbers::identifiers(cluster, i, known, sink))
-            .or_else(|| dates::birth(cluster, i, known, sink))
+            .or_else(|| dates::written_birth(cluster, i, known, sink))
             .or_else(|| national::of_digits(cluster, i, known, sink))
             .or_else(|| phone::phone(cluster, i, known, sink));
         i += taken.unwrap_or(1);

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::Draft;
+use crate::detect::blocks::{self, Finder};
 
 /// The fewest bytes that a run of base64 or hexadecimal digits must decode to.
 const LEAST: usize = 8;
@@ -29,37 +30,37 @@ pub(super) fn each_escape(text: &[u8], mut found: impl FnMut(usize)) {
 pub(super) fn decode(text: &[u8], region: Range<usize>, draft: &mut Draft) {
     // Up to where the text is in the draft; most regions hold nothing to decode and are not copied.
     let (mut copied, mut at, mut passed) = (region.start, region.start, 0);
-    let mut letter_before = at > 0 && text[at - 1].is_ascii_alphanumeric();
-    while at < region.end {
-        let byte = text[at];
-        let letter = byte.is_ascii_alphanumeric();
-        let end = if matches!(byte, b'%' | b'&' | b'\\')
-            && let Some((c, end)) = escape(text, at)
-        {
-            draft.copy_all(text, copied..at);
-            match c {
-                Escaped::Byte(byte) => draft.decoded(byte, at..end),
-                Escaped::Char(c) => draft.decoded_char(c, at..end),
-            }
-            Some(end)
-        } else if letter
-            && !letter_before
-            && let Some((start, read)) = blob(text, at, &mut passed)
-        {
-            draft.copy_all(text, copied..start);
-            draft.line(start);
-            let end = read(text, start, &mut |byte, from| draft.decoded(byte, from)).unwrap_or(start);
-            draft.line(end);
-            Some(end)
+    // Escapes and the starts of words; nothing begins inside of a word.
+    let mut starts = Finder::new(text, |block| blocks::escapes(block) | blocks::alphanumeric(block));
+    let mut ends = Finder::new(text, |block| !blocks::alphanumeric(block));
+    let mut end_of_word = |at| ends.next(at, region.end).unwrap_or(region.end);
+    if at > 0 && text[at - 1].is_ascii_alphanumeric() {
+        at = end_of_word(at);
+    }
+    while let Some(start) = starts.next(at, region.end) {
+        let end = if text[start].is_ascii_alphanumeric() {
+            blob(text, start, &mut passed).map(|(start, read)| {
+                draft.copy_all(text, copied..start);
+                draft.line(start);
+                let end = read(text, start, &mut |byte, from| draft.decoded(byte, from)).unwrap_or(start);
+                draft.line(end);
+                end
+            })
         } else {
-            None
+            escape(text, start).map(|(c, end)| {
+                draft.copy_all(text, copied..start);
+                match c {
+                    Escaped::Byte(byte) => draft.decoded(byte, start..end),
+                    Escaped::Char(c) => draft.decoded_char(c, start..end),
+                }
+                end
+            })
         };
-        letter_before = letter && end.is_none();
-        at = end.unwrap_or(at + 1);
         copied = end.unwrap_or(copied);
+        at = end.unwrap_or_else(|| if text[start].is_ascii_alphanumeric() { end_of_word(start) } else { start + 1 });
     }
     if copied > region.start {
-        draft.copy_all(text, copied..at);
+        draft.copy_all(text, copied..at.max(region.end));
     }
 }
 
@@ -157,11 +158,13 @@ fn blob(text: &[u8], at: usize, passed: &mut usize) -> Option<(usize, Read)> {
     if at < *passed {
         return None;
     }
+    // Most words are settled by their first two letters, and have less than so many.
+    if at > 0 && !may_be_hex(text, at) && !may_be_base64(text, at) {
+        return None;
+    }
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'/' | b'_');
-    let hexadecimal = |pair: &[u8; 2]| pair.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'x');
-    // Most words are settled by this.
     let long = text[at..].iter().take(LEAST).filter(|byte| digit(byte)).count() == LEAST;
-    if !long && !text[at..].first_chunk().is_some_and(hexadecimal) {
+    if !long && !may_be_hex(text, at) {
         return None;
     }
     let shifts = if at == 0 { 4 } else { 1 };
@@ -178,6 +181,29 @@ fn blob(text: &[u8], at: usize, passed: &mut usize) -> Option<(usize, Read)> {
         }
     }
     None
+}
+
+/// Whether the first byte can be read.
+fn may_be_hex(text: &[u8], at: usize) -> bool {
+    text[at..].first_chunk().is_some_and(|pair: &[u8; 2]| pair.iter().all(|b| b.is_ascii_hexdigit() || *b == b'x'))
+}
+
+/// Whether the first byte is one that text can begin with.
+fn may_be_base64(text: &[u8], at: usize) -> bool {
+    let Some(&[first, second]) = text[at..].first_chunk() else { return false };
+    let (Some(first), Some(second)) = (base64_digit(first), base64_digit(second)) else { return false };
+    Judge::default().accepts(first << 2 | second >> 4)
+}
+
+const fn base64_digit(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    })
 }
 
 /// Pairs of hexadecimal digits, in a row or with signs or `0x` between them.
@@ -206,19 +232,13 @@ fn base64(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) ->
     let (mut at, mut line, mut from, mut end) = (start, start, start, start);
     let (mut bits, mut held) = (0u32, 0u32);
     while let Some(byte) = text.get(at) {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'\n' | b'\r' if at - line >= LINE => {
-                let blank = text[at..].iter().take(8).take_while(|byte| byte.is_ascii_whitespace()).count();
-                at += blank;
-                line = at;
-                continue;
+        let Some(value) = base64_digit(*byte) else {
+            if !matches!(byte, b'\n' | b'\r') || at - line < LINE {
+                break;
             }
-            _ => break,
+            at += text[at..].iter().take(8).take_while(|byte| byte.is_ascii_whitespace()).count();
+            line = at;
+            continue;
         };
         if held == 0 {
             from = at;

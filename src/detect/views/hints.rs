@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use super::encoded;
+use crate::detect::blocks::{self, BLOCK};
 use crate::detect::words::{KeySet, key_of};
 
-const BLOCK: usize = 64;
 /// What is looked at before and behind a block that stands out: a run may begin there. Digits for letters are told by the words
 /// around.
 const fn reach(kind: Kind) -> usize {
@@ -22,9 +22,9 @@ const ALONE: u32 = 7;
 /// Digits right before a letter, in a block.
 const TOUCHING: u32 = 3;
 /// Digits of a block in which little else stands.
-const DIGITS: u8 = 20;
+const DIGITS: u32 = 20;
 /// Ends of lines, in a block.
-const LINES: u8 = 5;
+const LINES: u32 = 5;
 /// Words in another reading, in a piece.
 const WORDS: u32 = 2;
 
@@ -182,46 +182,26 @@ const fn bit(kind: Kind) -> u8 {
 fn blocks(text: &[u8], mut found: impl FnMut(usize, u8)) {
     // How many letters and digits the block before ended with.
     let mut before = 0;
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut padded = [0u8; BLOCK];
-    padded.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
-    for (number, block) in blocks.iter().chain((!rest.is_empty()).then_some(&padded)).enumerate() {
-        let (mut digits, mut lines) = (0u8, 0u8);
-        let mut flags = [0u8; BLOCK];
-        for (flag, byte) in flags.iter_mut().zip(block) {
-            let digit = u8::from(byte.wrapping_sub(b'0') < 10);
-            digits += digit;
-            lines += u8::from(*byte == b'\n');
-            *flag = digit | u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
-        }
-        let words = squeeze(&flags);
+    blocks::each(text, |at, block| {
+        let digits = blocks::digits(block);
+        let words = digits | blocks::ascii_letters(block);
+        let lines = blocks::lines(block);
         let alone = (words & !(words << 1) & !(words >> 1)).count_ones() >= ALONE;
-        let encoded = has_run(words) || before + words.trailing_ones() >= RUN || digits >= DIGITS;
+        let digit_count = if digits == 0 { 0 } else { digits.count_ones() };
+        let encoded = has_run(words) || before + words.trailing_ones() >= RUN || digit_count >= DIGITS;
         before = if words == u64::MAX { RUN } else { words.leading_ones() };
-        let starts = (words & !(words << 1)).count_ones();
-        let listed = lines >= LINES && starts <= u32::from(lines) + 2;
+        let line_count = if lines & lines.wrapping_sub(1) == 0 { 0 } else { lines.count_ones() };
+        let listed = line_count >= LINES && (words & !(words << 1)).count_ones() <= line_count + 2;
+        let touching = digit_count >= TOUCHING && (digits & (words & !digits) >> 1).count_ones() >= TOUCHING;
         let flag = |holds: bool, kind| if holds { bit(kind) } else { 0 };
-        let mut kinds = flag(encoded, Kind::Encoded) | flag(alone, Kind::Spaced) | flag(listed, Kind::Lines);
-        if u32::from(digits) >= TOUCHING {
-            let mut flags = [0u8; BLOCK];
-            flags.iter_mut().zip(block).for_each(|(flag, byte)| *flag = u8::from(byte.wrapping_sub(b'0') < 10));
-            let digits = squeeze(&flags);
-            let touching = (digits & (words & !digits) >> 1).count_ones() >= TOUCHING;
-            kinds |= flag(touching, Kind::Leet);
-        }
+        let kinds = flag(encoded, Kind::Encoded)
+            | flag(alone, Kind::Spaced)
+            | flag(listed, Kind::Lines)
+            | flag(touching, Kind::Leet);
         if kinds != 0 {
-            found(number, kinds);
+            found(at / BLOCK, kinds);
         }
-    }
-}
-
-/// One bit per byte that is one and not zero.
-fn squeeze(flags: &[u8; BLOCK]) -> u64 {
-    let mut mask = 0;
-    for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
-        mask |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (i * 8);
-    }
-    mask
+    });
 }
 
 /// Whether [`RUN`] bits in a row are set.
