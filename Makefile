@@ -32,6 +32,7 @@ bench: tools
 
 openapi: tools
 	$(CARGO) run --quiet --bin sentinel -- openapi > admin/openapi.json
+	$(CARGO) run --quiet --bin sentinel -- policy schema > admin/policy.schema.json
 
 # pingora's compression is built with cmake.
 tools:

@@ -38,6 +38,7 @@ fn findings(rules: &[Arc<Rule>], count: usize) -> Vec<Finding> {
         confidence: 0.8,
         span: 0..8,
         segment: index % 4,
+        allowed_by: None,
     };
     (0..count).map(finding).collect()
 }

@@ -10,6 +10,7 @@ mod api_keys;
 mod audit_logs;
 mod auth;
 mod conform;
+mod data_sets;
 mod docs;
 mod events;
 mod export;
@@ -147,6 +148,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(policies::routes())
         .merge(audit_logs::routes())
         .merge(admin_events::routes())
+        .merge(data_sets::routes())
         .merge(saved_filters::routes())
         .merge(events::routes())
         .merge(process::routes())

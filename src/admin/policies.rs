@@ -113,9 +113,8 @@ impl Input for PolicyInput {
 impl PolicyInput {
     /// The policy to be stored, once the compiler has accepted it; its every fault otherwise.
     fn compiled(self, api: &Api, id: PolicyId, author: UserId) -> Result<NewPolicy, Problem> {
-        let document = policy::parse(&self.document.to_string())?;
         let label = PolicyLabel { id: Some(id), name: self.name.trim().into(), version: 0 };
-        policy::compile(&document, label, &api.state.engine)?;
+        policy::compile_text(&self.document.to_string(), label, &api.state.engine)?;
         Ok(NewPolicy {
             id,
             name: self.name.trim().to_owned(),

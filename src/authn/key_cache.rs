@@ -200,7 +200,7 @@ impl<S: KeySource> Keys<S> {
         match change {
             Change::ApiKey { hash, .. } => self.known.changes().changed(DependsOn::Key(*hash)),
             Change::Organization { org } => self.known.changes().changed(DependsOn::Organization(*org)),
-            Change::Policy { .. } | Change::ProviderCredential { .. } => {}
+            Change::Policy { .. } | Change::ProviderCredential { .. } | Change::DataSet { .. } => {}
             Change::Everything => self.known.changes().suspect_all(),
         }
     }

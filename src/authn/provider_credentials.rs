@@ -66,7 +66,7 @@ impl ProviderCredentialCache {
         match change {
             Change::ProviderCredential { org } => self.held.changes().changed(*org),
             Change::Everything => self.held.changes().suspect_all(),
-            Change::ApiKey { .. } | Change::Organization { .. } | Change::Policy { .. } => {}
+            Change::ApiKey { .. } | Change::Organization { .. } | Change::Policy { .. } | Change::DataSet { .. } => {}
         }
     }
 

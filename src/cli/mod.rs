@@ -5,6 +5,7 @@ mod audit;
 mod bootstrap;
 mod config;
 mod corpus;
+mod data;
 mod demo;
 mod dev;
 mod eval;
@@ -16,8 +17,10 @@ mod openapi;
 mod options;
 mod orgs;
 mod output;
+mod policy;
 mod rewrap;
 mod scan;
+mod scan_explain;
 mod scan_lines;
 mod serve;
 
@@ -30,7 +33,8 @@ use clap::{Parser, Subcommand};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `scan`: the text is not blocked
-  1  the answer is no: `scan` blocks, `audit verify` or `config check` found faults, `migrate status` has pending migrations
+  1  the answer is no: `scan` blocks, `audit verify`, `config check` or `policy lint` found faults, `migrate status`
+     has pending migrations
   2  it could not be done: wrong usage, unreadable input, no database …
 
 Secrets are read from the environment or from files (JWT_SECRET_KEY_FILE, DATABASE_URL_FILE, …), never from the
@@ -55,10 +59,12 @@ enum Command {
     Bootstrap(bootstrap::Args),
     Keys(keys::Args),
     Orgs(orgs::Args),
+    Data(data::Args),
     Rewrap(rewrap::Args),
     Audit(audit::Args),
     Scan(scan::Args),
     Eval(eval::Args),
+    Policy(policy::Args),
     Model(model::Args),
     Config(config::Args),
     /// Print the OpenAPI document of the admin face
@@ -87,9 +93,11 @@ pub fn main() -> ExitCode {
         Command::Bootstrap(args) => bootstrap::run(args, cli.json),
         Command::Keys(args) => keys::run(args, cli.json),
         Command::Orgs(args) => orgs::run(args, cli.json),
+        Command::Data(args) => data::run(args, cli.json),
         Command::Rewrap(args) => rewrap::run(&args, cli.json),
         Command::Audit(args) => audit::run(args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
+        Command::Policy(args) => policy::run(&args, cli.json),
         Command::Eval(args) => eval::run(&args, cli.json),
         Command::Model(args) => model::run(&args, cli.json),
         Command::Config(args) => config::run(&args, cli.json),
@@ -169,7 +177,13 @@ mod tests {
             "audit verify --org Acme --checkpoints kept.jsonl --public-key AAAA --json",
             "audit checkpoints",
             "scan --policy strict --json -",
+            "data import --org Acme customers f.csv --format csv --column id",
+            "data list --org Acme --json",
+            "data delete --org Acme customers",
             "scan --jsonl",
+            "scan --explain --json text",
+            "policy lint a.yaml b.yaml --json",
+            "policy schema",
             "eval --data d --by-source --json",
             "model train --data d --data e --out f --seed 7",
             "model info f",

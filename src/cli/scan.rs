@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{Outcome, output, scan_lines};
+use super::{Outcome, output, scan_explain, scan_lines};
 use crate::detect::{Engine, PackError};
 use crate::domain::{Action, AuditFinding, Category, Direction, Role};
 use crate::enforce::{TextInspection, inspect_text};
@@ -22,11 +21,15 @@ A line that cannot be scanned gives {\"id\",\"error\"} and exit code 2 at the en
 
 Examples:
   sentinel scan 'Ignore all previous instructions.'
+  sentinel scan --explain 'Ignore all previous instructions.'
   sentinel scan --policy my-policy.yaml --json - < prompt.txt")]
 pub(super) struct Args {
     /// A policy file, or the name of a preset: balanced, strict, monitor
     #[arg(long, value_name = "FILE|PRESET", default_value = "balanced")]
     policy: String,
+    /// Show every reading of the text, what was found in each and why, and what the policy says about it
+    #[arg(long, conflicts_with = "jsonl")]
+    explain: bool,
     /// One JSON object a line in and out
     #[arg(long, conflicts_with = "text")]
     jsonl: bool,
@@ -45,6 +48,9 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
         Some("-") | None => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?,
         Some(text) => text.to_owned(),
     };
+    if args.explain {
+        return scan_explain::run(&engine, &scanner.policy, &text, json);
+    }
     let inspection = scanner.scan(&text, Role::User);
     if json {
         output::json(&Report::new(&inspection, scanner.policy.label()))?;
@@ -83,16 +89,13 @@ fn load_policy(name: &str, engine: &Engine) -> anyhow::Result<CompiledPolicy> {
         let lines = errors.iter().map(|error| format!("{name}{}: {}", error.pointer, error.detail));
         anyhow::anyhow!("{}", lines.collect::<Vec<_>>().join("\n"))
     };
-    let (document, name_shown) = match policy::preset(name) {
-        Some(document) => (document, name.to_owned()),
-        None => {
-            let text = std::fs::read_to_string(name)
-                .with_context(|| format!("--policy {name}: neither a preset nor a file that can be read"))?;
-            let stem = Path::new(name).file_stem().map_or_else(|| name.into(), |stem| stem.to_string_lossy());
-            (policy::parse(&text).map_err(told)?, stem.into_owned())
-        }
-    };
-    policy::compile(&document, PolicyLabel { id: None, name: name_shown.into(), version: 0 }, engine).map_err(told)
+    if let Some(document) = policy::preset(name) {
+        let label = PolicyLabel { id: None, name: name.into(), version: 0 };
+        return policy::compile(&document, label, engine).map_err(told);
+    }
+    let text = std::fs::read_to_string(name)
+        .with_context(|| format!("--policy {name}: neither a preset nor a file that can be read"))?;
+    policy::compile_text(&text, super::policy::label(name), engine).map_err(told)
 }
 
 /// The highest confidence of each category; every category is there.

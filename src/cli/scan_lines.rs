@@ -170,8 +170,7 @@ mod tests {
             Outcome::Done,
             "blocked lines are no error"
         );
-        let none =
-            json!({"prompt_injection": 0.0, "jailbreak": 0.0, "prompt_extraction": 0.0, "pii": 0.0, "secrets": 0.0});
+        let none = json!({"prompt_injection": 0.0, "jailbreak": 0.0, "prompt_extraction": 0.0, "pii": 0.0, "secrets": 0.0, "custom": 0.0});
         let lines = lines(&output);
         assert_eq!(lines[0], json!({"id": "a", "action": "allow", "risk_score": 0, "scores": none, "findings": []}));
         assert_eq!(lines[1]["id"], 7);

@@ -9,6 +9,8 @@ mod anchored;
 mod blocks;
 mod bytes;
 mod checks;
+mod custom;
+mod explain;
 mod injection;
 mod literals;
 pub mod model;
@@ -22,6 +24,10 @@ mod words;
 
 use std::sync::Arc;
 
+pub use custom::{
+    CustomRules, CustomRulesBuilder, DataSet, ExactData, FINGERPRINT, Fingerprint, Fingerprinter, MOST_VALUES,
+};
+pub use explain::{Explanation, Reading, Seen, Weight};
 pub use open::Waiting;
 
 use crate::domain::{Category, Detector, Finding, Role, Rule, Severity};
@@ -160,6 +166,8 @@ impl Engine {
                     Detector::Pii => pii.push((rule, spec)),
                     Detector::Secrets => secrets.push((rule, spec)),
                     Detector::Injection => injection.push((rule, spec)),
+                    // `pack::parse` has refused it.
+                    Detector::Custom => {}
                 }
             }
         }
@@ -213,19 +221,44 @@ impl Engine {
 
     /// Appends what is found in `text`. `segment` is copied into the findings; `role` weighs injection rules. Linear in the text.
     pub fn scan(&self, text: &str, segment: usize, role: Role, out: &mut Vec<Finding>) {
-        self.scan_for(text, segment, role, true, out);
+        self.scan_with(text, segment, role, None, out);
+    }
+
+    /// [`scan`](Self::scan) with an organization's own rules besides.
+    pub fn scan_with(
+        &self,
+        text: &str,
+        segment: usize,
+        role: Role,
+        custom: Option<&CustomRules>,
+        out: &mut Vec<Finding>,
+    ) {
+        self.scan_traced(text, segment, role, true, custom, None, out);
     }
 
     /// Appends what is found in what a model says; attacks only if `attacks`.
-    pub fn scan_answer(&self, text: &str, attacks: bool, out: &mut Vec<Finding>) {
-        self.scan_for(text, 0, Role::Assistant, attacks, out);
+    pub fn scan_answer(&self, text: &str, attacks: bool, custom: Option<&CustomRules>, out: &mut Vec<Finding>) {
+        self.scan_traced(text, 0, Role::Assistant, attacks, custom, None, out);
     }
 
-    fn scan_for(&self, text: &str, segment: usize, role: Role, attacks: bool, out: &mut Vec<Finding>) {
-        if text.len() < SHORTEST || (!attacks && is_plain_word(text)) {
-            return;
+    #[expect(clippy::too_many_arguments, reason = "what all ways to scan have in common")]
+    fn scan_traced(
+        &self,
+        text: &str,
+        segment: usize,
+        role: Role,
+        attacks: bool,
+        custom: Option<&CustomRules>,
+        trace: Option<&explain::Trace>,
+        out: &mut Vec<Finding>,
+    ) {
+        let mut sink = Sink::new(text, segment, custom, trace, out);
+        if let Some(custom) = custom {
+            custom.scan(text, &mut sink);
         }
-        let mut sink = Sink::new(text, segment, out);
+        if text.len() < SHORTEST || (!attacks && is_plain_word(text)) {
+            return sink.settle();
+        }
         let bytes = text.as_bytes();
         let mut state = State::new(self.injection.start(role), Speaker::of(role), attacks);
         if text.len() <= PIECE && text.is_ascii() {
@@ -274,6 +307,9 @@ impl Engine {
             };
             self.words(text, 0, text, &mut own, sink);
             self.without_words(view.text.as_bytes(), &own.context, sink);
+            if let Some(custom) = sink.custom() {
+                custom.scan(&view.text, sink);
+            }
         });
         own
     }

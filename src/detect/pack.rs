@@ -211,6 +211,7 @@ fn faults_of(pack: &Pack, rule: &RuleSpec) -> Vec<String> {
         Detector::Pii => "pii.",
         Detector::Secrets => "secrets.",
         Detector::Injection => "injection.",
+        Detector::Custom => "custom.",
     };
     if !rule.id.starts_with(prefix) {
         faults.push(format!("the id must start with `{prefix}`"));
@@ -219,6 +220,8 @@ fn faults_of(pack: &Pack, rule: &RuleSpec) -> Vec<String> {
         Detector::Pii => rule.category == Category::Pii,
         Detector::Secrets => rule.category == Category::Secrets,
         Detector::Injection => rule.category.is_attack(),
+        // Those are compiled with the policy that holds them.
+        Detector::Custom => false,
     };
     if !fits {
         faults.push("the category does not belong to the detector".to_owned());

@@ -52,6 +52,11 @@ impl View {
         start as usize..end as usize
     }
 
+    /// What reading it is.
+    pub(super) fn name(&self) -> String {
+        self.kind.map_or_else(|| "normalised".to_owned(), |kind| format!("{kind:?}").to_ascii_lowercase())
+    }
+
     /// The reading that this view is of, if doing it once more would only undo it or find nothing.
     pub(super) fn undone(&self) -> Option<ViewKind> {
         self.kind.filter(|kind| *kind != ViewKind::Encoded)

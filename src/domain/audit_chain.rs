@@ -257,6 +257,7 @@ const fn detector_code(detector: Detector) -> u64 {
         Detector::Pii => 1,
         Detector::Secrets => 2,
         Detector::Injection => 3,
+        Detector::Custom => 4,
     }
 }
 

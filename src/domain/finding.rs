@@ -12,6 +12,8 @@ pub enum Detector {
     Pii,
     Secrets,
     Injection,
+    /// Rules that an organization wrote itself.
+    Custom,
 }
 
 /// What kind of trouble a finding is; the unit that policies speak about and that applications are told.
@@ -28,11 +30,13 @@ pub enum Category {
     Pii,
     /// Credentials.
     Secrets,
+    /// What an organization's own rules are about, unless they say otherwise.
+    Custom,
 }
 
 impl Category {
-    pub const ALL: [Self; 5] =
-        [Self::PromptInjection, Self::Jailbreak, Self::PromptExtraction, Self::Pii, Self::Secrets];
+    pub const ALL: [Self; 6] =
+        [Self::PromptInjection, Self::Jailbreak, Self::PromptExtraction, Self::Pii, Self::Secrets, Self::Custom];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +46,7 @@ impl Category {
             Self::PromptExtraction => "prompt_extraction",
             Self::Pii => "pii",
             Self::Secrets => "secrets",
+            Self::Custom => "custom",
         }
     }
 
@@ -58,7 +63,7 @@ impl Category {
     #[must_use]
     pub const fn is_restorable(self) -> bool {
         match self {
-            Self::Pii => true,
+            Self::Pii | Self::Custom => true,
             Self::PromptInjection | Self::Jailbreak | Self::PromptExtraction | Self::Secrets => false,
         }
     }
@@ -120,6 +125,8 @@ pub struct Finding {
     pub span: Range<usize>,
     /// Index of the segment in its document.
     pub segment: usize,
+    /// The entry of the policy's allow list that it falls under.
+    pub allowed_by: Option<u16>,
 }
 
 /// How a type of thing is called where one stood: `US_SSN`. Rule packs are written by people: what would need escaping in JSON

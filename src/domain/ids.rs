@@ -80,6 +80,8 @@ id! {
     AdminEventId,
     /// A saved filter of a list.
     SavedFilterId,
+    /// A set of exact data.
+    DataSetId,
     /// One mail to a person.
     MailId,
 }

@@ -17,8 +17,8 @@ pub use audit_event::{
 pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity, label};
 pub use ids::{
-    AdminEventId, ApiKeyId, AuditId, CredentialId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId, RequestId,
-    SavedFilterId, SessionId, UserId, WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId,
+    RequestId, SavedFilterId, SessionId, UserId, WorkspaceId,
 };
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::detect::Engine;
-use crate::domain::{Action, AuditFinding, Category, Coverage, Dialect, Direction, Finding, Judged, Role, Verdict};
+use crate::domain::{
+    Action, AuditFinding, Category, Coverage, Detector, Dialect, Direction, Finding, Judged, Role, Verdict,
+};
 use crate::policy::CompiledPolicy;
 use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
 
@@ -103,7 +105,7 @@ pub fn inspect(
     seal: Option<&Seal>,
 ) -> Result<Inspection, Unreadable> {
     inspect_with(
-        |text, segment, role, found| engine.scan(text, segment, role, found),
+        |text, segment, role, found| engine.scan_with(text, segment, role, policy.custom(), found),
         |findings, role_of| policy.decide(findings, role_of),
         body,
         limits,
@@ -207,7 +209,7 @@ pub fn inspect_text(
     direction: Direction,
 ) -> TextInspection {
     inspect_text_with(
-        |text, segment, role, found| engine.scan(text, segment, role, found),
+        |text, segment, role, found| engine.scan_with(text, segment, role, policy.custom(), found),
         |findings, role_of| policy.decide(findings, role_of),
         text,
         role,
@@ -233,7 +235,10 @@ fn inspect_text_with(
     // A blocked text is shown to nobody but its sender, yet what is shown must not carry what it was blocked for.
     let redactions = verdict.findings.iter().filter(|judged| match judged.action {
         Action::Redact | Action::Tokenize => true,
-        Action::Block => matches!(judged.finding.rule.category, Category::Pii | Category::Secrets),
+        Action::Block => {
+            let rule = &judged.finding.rule;
+            rule.detector == Detector::Custom || matches!(rule.category, Category::Pii | Category::Secrets)
+        }
         Action::Allow | Action::Flag => false,
     });
     let mut found = merged(redactions);

@@ -48,6 +48,7 @@ fn scan(text: &str, segment: usize, _role: Role, out: &mut Vec<Finding>) {
             confidence: 0.9,
             span: at..at + found.len(),
             segment,
+            allowed_by: None,
         }));
     }
 }
@@ -295,7 +296,7 @@ proptest! {
                 let text = &texts[segment];
                 let start = text.floor_char_boundary(start.index(text.len()));
                 let span = start..text.ceil_char_boundary((start + length).min(text.len()));
-                let finding = Finding { rule: WORDS[0].rule.clone(), confidence: 1.0, span, segment };
+                let finding = Finding { rule: WORDS[0].rule.clone(), confidence: 1.0, span, segment, allowed_by: None };
                 Judged { finding, action: Action::Redact }
             })
             .collect();

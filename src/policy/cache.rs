@@ -5,6 +5,7 @@ use moka::future::Cache;
 use prometheus::IntCounter;
 
 use super::compile::Compiler;
+use super::data::DataSets;
 use super::decide::CompiledPolicy;
 use super::document::Preset;
 use super::read::read;
@@ -42,6 +43,7 @@ pub enum PolicyError {
 pub struct PolicyCache {
     store: Store,
     policies: Policies,
+    data: Arc<DataSets>,
 }
 
 impl PolicyCache {
@@ -49,11 +51,13 @@ impl PolicyCache {
     #[must_use]
     pub fn new(store: Store, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Arc<Self> {
         let policies = Policies::new(Compiler::new(engine.rules()), Arc::new(SystemClock), &metrics);
-        let cache = Arc::new(Self { store, policies });
+        let data = DataSets::new(store.clone());
+        let cache = Arc::new(Self { store, policies, data });
         let listener = Arc::downgrade(&cache);
         cache.store.on_change(move |change| {
             if let Some(cache) = listener.upgrade() {
                 cache.policies.forget(change);
+                cache.data.follow(change);
             }
         });
         cache
@@ -67,7 +71,12 @@ impl PolicyCache {
     pub async fn get(&self, caller: &Caller) -> Result<Arc<CompiledPolicy>, PolicyError> {
         let (store, workspace, scope) = (self.store.clone(), caller.workspace_id, caller.scope);
         let load = || async move { store.effective_policy(workspace, scope).await };
-        self.policies.get(caller.org_id, workspace, load).await
+        let policy = self.policies.get(caller.org_id, workspace, load).await?;
+        if policy.exact_data().any(|data| data.content().is_none()) {
+            // Once for a version of a policy.
+            Box::pin(self.data.ready(&policy, scope)).await?;
+        }
+        Ok(policy)
     }
 }
 
@@ -108,7 +117,7 @@ impl Policies {
     fn forget(&self, change: &Change) {
         match change {
             Change::Policy { org } | Change::Organization { org } => self.by_workspace.changes().changed(*org),
-            Change::ApiKey { .. } | Change::ProviderCredential { .. } => {}
+            Change::ApiKey { .. } | Change::ProviderCredential { .. } | Change::DataSet { .. } => {}
             Change::Everything => self.by_workspace.changes().suspect_all(),
         }
     }

@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use super::PolicyLabel;
 use super::compile::{KnownRules, ROLES};
-use crate::detect::Waiting;
-use crate::domain::{Action, Category, Finding, Judged, Role, Severity, Verdict};
+use crate::detect::{CustomRules, Engine, ExactData, Waiting};
+use crate::domain::{
+    Action, Category, Clock as _, Finding, Judged, Role, Rule, Severity, SystemClock, Timestamp, Verdict,
+};
 use crate::protocol::BinaryRule;
 
 /// What a further category adds to the risk score.
@@ -15,6 +17,11 @@ pub struct CompiledPolicy {
     pub(super) label: PolicyLabel,
     pub(super) shown: Box<str>,
     pub(super) known: Arc<KnownRules>,
+    /// The document's own, sorted by id; their slots come after those of `known`.
+    pub(super) own: Box<[Arc<Rule>]>,
+    pub(super) custom: Option<CustomRules>,
+    /// When each entry of the allow list ends.
+    pub(super) allowed_until: Box<[Option<Timestamp>]>,
     /// By the slot of a rule.
     pub(super) tables: Box<[Box<[Setting]>]>,
     /// Index of the table that holds for each of `ROLES`.
@@ -32,6 +39,18 @@ pub struct CompiledPolicy {
     pub(super) block_message: Option<Box<str>>,
 }
 
+/// What a policy says about one finding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ruling {
+    pub threshold: f32,
+    /// From the threshold on.
+    pub action: Action,
+    /// `severity × confidence`, 0 where the policy allows the rule.
+    pub risk: f32,
+    /// The allow list covers it: nothing is done.
+    pub allowed: bool,
+}
+
 /// What is done about findings of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -44,6 +63,9 @@ pub(super) struct Setting {
 impl Setting {
     /// Of a policy that does not look.
     const ALLOWED: Self = Self { threshold: 0, action: Action::Allow, escalate: false };
+
+    /// Of what the allow list covers; no confidence reaches it.
+    const LOWERED: Self = Self { threshold: u16::MAX, ..Self::ALLOWED };
 
     fn is_reached(self, confidence: f32) -> bool {
         confidence >= f32::from(self.threshold) / 1000.0
@@ -116,17 +138,29 @@ impl CompiledPolicy {
         self.attacks_in_answers
     }
 
-    /// What has to be waited for in an answer that arrives piece by piece.
+    /// The organization's own rules, to be looked for besides those of the engine.
     #[must_use]
-    pub const fn waiting(&self) -> Waiting {
-        self.waiting
+    pub const fn custom(&self) -> Option<&CustomRules> {
+        self.custom.as_ref()
+    }
+
+    /// The sets of exact data that it looks for; they find nothing before they are loaded.
+    pub fn exact_data(&self) -> impl Iterator<Item = &Arc<ExactData>> {
+        self.custom.iter().flat_map(CustomRules::data)
+    }
+
+    /// How many bytes of a part of an answer are settled ([`Engine::settled`]), the organization's own rules included.
+    #[must_use]
+    pub fn settled(&self, engine: &Engine, text: &str, from: usize) -> usize {
+        let settled = engine.settled(text, from, self.waiting);
+        self.custom.as_ref().map_or(settled, |custom| settled.min(custom.settled(text).max(from)))
     }
 
     /// Judges findings in an answer, as [`decide`](Self::decide) does those in a request.
     #[must_use]
     pub fn decide_answer(&self, findings: Vec<Finding>) -> Verdict {
         let table = self.answers.as_deref().unwrap_or_default();
-        self.judge(findings, |finding| table.get(self.known.slot(&finding.rule)).copied().unwrap_or(Setting::ALLOWED))
+        self.judge(findings, |finding| table.get(self.slot(finding)).copied().unwrap_or(Setting::ALLOWED))
     }
 
     fn judge(&self, findings: Vec<Finding>, setting_of: impl Fn(&Finding) -> Setting) -> Verdict {
@@ -137,7 +171,7 @@ impl CompiledPolicy {
         let mut risk = 0f32;
         for finding in findings {
             let category = finding.rule.category;
-            let setting = setting_of(&finding);
+            let setting = if self.is_allowed(&finding) { Setting::LOWERED } else { setting_of(&finding) };
             let reached = setting.is_reached(finding.confidence);
             let action = if reached { setting.action } else { Action::Allow };
             if setting.action != Action::Allow {
@@ -158,6 +192,31 @@ impl CompiledPolicy {
         verdict
     }
 
+    /// The threshold and the action that hold for a finding in a request, what it counts in the risk score, and whether the allow
+    /// list covers it.
+    #[must_use]
+    pub fn ruling(&self, finding: &Finding, role: Role) -> Ruling {
+        let setting = self.setting(finding, role);
+        let allowed = self.is_allowed(finding);
+        let counts = !allowed && setting.action != Action::Allow;
+        Ruling {
+            threshold: f32::from(setting.threshold) / 1000.0,
+            action: setting.action,
+            risk: if counts { weight(finding.rule.severity) * finding.confidence } else { 0.0 },
+            allowed,
+        }
+    }
+
+    fn slot(&self, finding: &Finding) -> usize {
+        self.known.slot_of(&finding.rule, &self.own)
+    }
+
+    /// Whether an entry of the allow list that has not ended covers it.
+    fn is_allowed(&self, finding: &Finding) -> bool {
+        let until = finding.allowed_by.and_then(|entry| self.allowed_until.get(usize::from(entry)));
+        until.is_some_and(|until| until.is_none_or(|until| SystemClock.now() < until))
+    }
+
     fn setting(&self, finding: &Finding, role: Role) -> Setting {
         let index = match role {
             Role::System => 0,
@@ -168,7 +227,7 @@ impl CompiledPolicy {
             Role::Other => 5,
         };
         let table = self.table_of_role.get(index).and_then(|table| self.tables.get(usize::from(*table)));
-        let setting = table.and_then(|table| table.get(self.known.slot(&finding.rule)));
+        let setting = table.and_then(|table| table.get(self.slot(finding)));
         // Every table has a slot for every rule and category; a setting that blocks is the safe answer if one had not.
         setting.copied().unwrap_or(Setting { threshold: 0, action: Action::Block, escalate: false })
     }

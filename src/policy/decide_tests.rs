@@ -87,8 +87,8 @@ fn answers_have_settings_of_their_own_and_hold_no_attacks() {
         let actions = Preset::ALL.map(|preset| judge(preset, rule));
         assert_eq!(actions, [balanced, strict, monitor], "{rule}");
     }
-    assert!(!compiler.preset(Preset::Balanced).waiting().words, "an e-mail address is flagged, not waited for");
-    assert!(compiler.preset(Preset::Strict).waiting().words);
+    assert!(!compiler.preset(Preset::Balanced).waiting.words, "an e-mail address is flagged, not waited for");
+    assert!(compiler.preset(Preset::Strict).waiting.words);
 
     let own = |text: &str| compiler.compile(&parse(text).unwrap(), PolicyLabel::of_preset(Preset::Balanced)).unwrap();
     let policy = own("rules: { pii: { action: block } }");
@@ -159,7 +159,7 @@ proptest! {
         let policy = Compiler::new(&rules).preset(Preset::ALL[preset]);
         let findings: Vec<Finding> = picks
             .iter()
-            .map(|(rule, confidence)| Finding { rule: Arc::clone(&rules[*rule]), confidence: *confidence, span: 0..1, segment: 0 })
+            .map(|(rule, confidence)| Finding { rule: Arc::clone(&rules[*rule]), confidence: *confidence, span: 0..1, segment: 0, allowed_by: None })
             .collect();
         let part = policy.decide(findings[1..].to_vec(), |_| Role::User);
         let whole = policy.decide(findings, |_| Role::User);

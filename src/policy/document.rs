@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Action, Role};
+use crate::domain::{Action, Category, Role, Severity, Timestamp};
 
 /// A policy as it is written, in YAML or JSON. It says only what differs from the preset that it extends.
 ///
@@ -36,6 +36,17 @@ pub struct PolicyDocument {
     /// compile; credentials and attacks are always meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub never_restore: Option<Vec<String>>,
+    /// The organization's own rules, by name: lower-case letters, digits and `_`, at most 64. What rule `atlas` finds is called
+    /// `custom.atlas`, and that name can be used wherever rules are named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_rules: BTreeMap<String, CustomRule>,
+    /// What is done about the organization's registered values (`sentinel data import`), by the name of the set: lower-case
+    /// letters, digits and `_`. What set `customers` finds is called `data.customers`. A set that is not there finds nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub exact_data: BTreeMap<String, DataRule>,
+    /// Texts for which a rule is not to act.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_list: Vec<AllowEntry>,
     /// Which requests are marked for human review, whatever is done with them. Replaces the preset's as a whole: `{}`
     /// marks none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +100,97 @@ pub struct RuleSetting {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub threshold: Option<f64>,
+}
+
+/// A rule of an organization's own, found in the text as it stands and in all its other readings (look-alike characters undone,
+/// base64 decoded, …), in requests and in answers. Its `action` is as if it stood in the document's `rules`; presets have no say
+/// in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CustomRule {
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Words as they are written, punctuation included; upper and lower case are the same, and they are not found inside of longer
+    /// words. 2 characters to 200 bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
+    /// Words that follow each other, whatever stands between them but letters and digits (up to 16 bytes).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phrases: Vec<String>,
+    /// Regular expressions in the syntax of Rust's `regex` crate: linear time, without look-around and backreferences. At most
+    /// 1,000 bytes each and 200 in a document. In an answer that streams, a match is waited for up to 1,024 bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regexes: Vec<String>,
+    /// What kind of trouble it is; `custom` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// The type of thing found, which also names what a redaction leaves: capitals, digits and `_`, at most 64; the rule's name
+    /// in capitals by default.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Z][A-Z0-9_]{0,63}$")]
+    pub entity: Option<String>,
+    /// `high` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// How sure a match is, 0 to 1; it weighs in the risk score and is compared with thresholds. 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub confidence: Option<f64>,
+    /// What is done about it; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = true, nullable = false)]
+    pub action: Option<Action>,
+}
+
+/// What is done about registered values; see [`CustomRule`] for the fields.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataRule {
+    /// `custom` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// The type of thing found; the set's name in capitals by default.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Z][A-Z0-9_]{0,63}$")]
+    pub entity: Option<String>,
+    /// `high` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// 0 to 1; 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub confidence: Option<f64>,
+    /// What is done about it; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = true, nullable = false)]
+    pub action: Option<Action>,
+}
+
+/// An entry of the allow list: what the rule has found and the entry covers is let pass, and stays in the audit row. It takes
+/// nothing from what other rules find in the same place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllowEntry {
+    /// The rule (`pii.email_address`) or type (`EMAIL_ADDRESS`) that is lowered; a whole category cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = true, nullable = false)]
+    pub rule: Option<String>,
+    /// What was found, in full. Either this or `pattern`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A regular expression that matches all of what was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// From then on the entry covers nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Who answers for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Why it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// When a request is marked for human review: either condition is enough.

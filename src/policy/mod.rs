@@ -3,11 +3,14 @@
 
 mod cache;
 mod compile;
+mod custom;
+mod data;
 mod decide;
 mod document;
 mod nearest;
 mod presets;
 mod read;
+mod schema;
 
 #[cfg(test)]
 mod sample_rules;
@@ -19,11 +22,15 @@ use serde::Serialize;
 use crate::domain::PolicyId;
 
 pub use cache::{PolicyCache, PolicyError};
-pub use compile::{Compiler, compile};
-pub use decide::CompiledPolicy;
-pub use document::{BinaryContent, Escalation, FailMode, PolicyDocument, Preset, RuleSetting};
+pub use compile::{Compiler, compile, compile_text};
+pub use data::{DataSetDraft, is_data_set_name};
+pub use decide::{CompiledPolicy, Ruling};
+pub use document::{
+    AllowEntry, BinaryContent, CustomRule, DataRule, Escalation, FailMode, PolicyDocument, Preset, RuleSetting,
+};
 pub use presets::preset;
 pub use read::{parse, read};
+pub use schema::schema;
 
 /// A fault of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, MapAccess, SeqAc
 use serde_json::{Map, Number, Value};
 
 use super::CompileError;
-use super::document::{Escalation, PolicyDocument, RuleSetting};
+use super::document::{AllowEntry, CustomRule, DataRule, Escalation, PolicyDocument, RuleSetting};
 use super::nearest::hint;
 use crate::domain::Role;
 
@@ -19,13 +19,22 @@ const MAX_BYTES: usize = 256 * 1024;
 /// # Errors
 /// Every fault that can be told without compiling: syntax (then alone), duplicate keys, unknown fields, wrong types.
 pub fn parse(text: &str) -> Result<PolicyDocument, Vec<CompileError>> {
+    let (document, faults) = read_all(text)?;
+    if faults.is_empty() { Ok(document) } else { Err(faults) }
+}
+
+/// What can be read of a document, and every fault of it.
+///
+/// # Errors
+/// When nothing can be read.
+pub(super) fn read_all(text: &str) -> Result<(PolicyDocument, Vec<CompileError>), Vec<CompileError>> {
     if text.len() > MAX_BYTES {
         return Err(vec![fault("", format!("the document is longer than {} KiB", MAX_BYTES / 1024))]);
     }
     let mut faults = Vec::new();
     let value = value(text, &mut faults)?;
     let document = document(&value, &mut faults);
-    if faults.is_empty() { Ok(document) } else { Err(faults) }
+    Ok((document, faults))
 }
 
 /// Reads a document from JSON that has been parsed already.
@@ -68,6 +77,9 @@ fn document(value: &Value, faults: &mut Vec<CompileError>) -> PolicyDocument {
         roles: fields.take_with("roles", roles).unwrap_or_default(),
         answers: fields.take_with("answers", rules).unwrap_or_default(),
         never_restore: fields.take("never_restore"),
+        custom_rules: fields.take_with("custom_rules", custom_rules).unwrap_or_default(),
+        exact_data: fields.take_with("exact_data", exact_data).unwrap_or_default(),
+        allow_list: fields.take_with("allow_list", allow_list).unwrap_or_default(),
         escalate: fields.take_with("escalate", escalation),
         binary: fields.take("binary"),
         binary_answers: fields.take("binary_answers"),
@@ -102,6 +114,81 @@ fn roles(
         }
     }
     roles
+}
+
+fn custom_rules(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> BTreeMap<String, CustomRule> {
+    let Some(map) = object(value, pointer, faults) else { return BTreeMap::new() };
+    map.iter().map(|(name, value)| (name.clone(), custom_rule(value, &below(pointer, name), faults))).collect()
+}
+
+fn custom_rule(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> CustomRule {
+    let mut fields = Fields::of(value, pointer, faults);
+    CustomRule {
+        description: fields.take("description"),
+        keywords: fields.take_with("keywords", texts).unwrap_or_default(),
+        phrases: fields.take_with("phrases", texts).unwrap_or_default(),
+        regexes: fields.take_with("regexes", texts).unwrap_or_default(),
+        category: fields.take("category"),
+        entity: fields.take("type"),
+        severity: fields.take("severity"),
+        confidence: fields.take("confidence"),
+        action: fields.take("action"),
+    }
+}
+
+fn exact_data(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> BTreeMap<String, DataRule> {
+    let mut sets = BTreeMap::new();
+    for (name, value) in object(value, pointer, faults).into_iter().flatten() {
+        let pointer = below(pointer, name);
+        let mut fields = Fields::of(value, &pointer, faults);
+        let set = DataRule {
+            category: fields.take("category"),
+            entity: fields.take("type"),
+            severity: fields.take("severity"),
+            confidence: fields.take("confidence"),
+            action: fields.take("action"),
+        };
+        drop(fields);
+        sets.insert(name.clone(), set);
+    }
+    sets
+}
+
+fn allow_list(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> Vec<AllowEntry> {
+    items(value, pointer, faults, |value, pointer, faults| {
+        let mut fields = Fields::of(value, pointer, faults);
+        AllowEntry {
+            rule: fields.take("rule"),
+            text: fields.take("text"),
+            pattern: fields.take("pattern"),
+            expires_at: fields.take("expires_at"),
+            owner: fields.take("owner"),
+            reason: fields.take("reason"),
+        }
+    })
+}
+
+fn texts(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> Vec<String> {
+    items(value, pointer, faults, |value, pointer, faults| {
+        if !value.is_string() {
+            faults.push(fault(pointer, format!("expected a string, found {}", kind(value))));
+        }
+        value.as_str().unwrap_or_default().to_owned()
+    })
+}
+
+fn items<T>(
+    value: &Value,
+    pointer: &str,
+    faults: &mut Vec<CompileError>,
+    mut read: impl FnMut(&Value, &str, &mut Vec<CompileError>) -> T,
+) -> Vec<T> {
+    let Some(list) = value.as_array() else {
+        faults.push(fault(pointer, format!("expected a list, found {}", kind(value))));
+        return Vec::new();
+    };
+    let item = |(index, value): (usize, &Value)| read(value, &below(pointer, &index.to_string()), faults);
+    list.iter().enumerate().map(item).collect()
 }
 
 fn escalation(value: &Value, pointer: &str, faults: &mut Vec<CompileError>) -> Escalation {

@@ -53,5 +53,5 @@ pub(super) fn rules() -> Vec<Arc<Rule>> {
 
 pub(super) fn found(id: &str, confidence: f32) -> Finding {
     let rule = rules().into_iter().find(|rule| &*rule.id == id).unwrap();
-    Finding { rule, confidence, span: 0..1, segment: 0 }
+    Finding { rule, confidence, span: 0..1, segment: 0, allowed_by: None }
 }

@@ -187,8 +187,10 @@ mod tests {
             start: 8,
             end: 27,
         };
-        let judged =
-            Judged { finding: Finding { rule, confidence: 0.5, span: 8..27, segment: 0 }, action: Action::Redact };
+        let judged = Judged {
+            finding: Finding { rule, confidence: 0.5, span: 8..27, segment: 0, allowed_by: None },
+            action: Action::Redact,
+        };
         TextInspection {
             verdict: Verdict {
                 action: Action::Redact,

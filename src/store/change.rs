@@ -15,6 +15,8 @@ pub enum Change {
     Policy { org: OrgId },
     /// What a workspace presents to a provider changed.
     ProviderCredential { org: OrgId },
+    /// A set of exact data was exchanged or deleted.
+    DataSet { org: OrgId },
     /// Notifications may have been missed.
     Everything,
 }

@@ -69,6 +69,7 @@ const MIGRATIONS: &[Migration] = migrations![
     13 "0013_organizations",
     14 "0014_answers",
     15 "0015_audit_chain",
+    16 "0016_data_sets",
 ];
 
 impl Migration {

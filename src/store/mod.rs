@@ -10,6 +10,7 @@ mod audit_chain;
 mod audit_insert;
 mod audit_logs;
 mod change;
+mod data_sets;
 mod engine;
 mod error;
 mod event_stream;
@@ -54,6 +55,7 @@ pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_chain::{ChainHead, Checkpoint};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
 pub use change::Change;
+pub use data_sets::{DataSetRecord, DataSets, StoredDataSet};
 pub use error::StoreError;
 pub use event_stream::{EventPosition, EventStream, EventTicket};
 pub use export::Exports;
@@ -202,6 +204,10 @@ impl TenantTx {
 
     pub fn provider_credentials(&mut self) -> ProviderCredentials<'_> {
         ProviderCredentials { tx: self }
+    }
+
+    pub fn data_sets(&mut self) -> DataSets<'_> {
+        DataSets { tx: self }
     }
 
     pub fn policies(&mut self) -> Policies<'_> {

@@ -16,8 +16,8 @@ use sqlx::{Postgres, Sqlite};
 
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
-    AdminEventId, ApiKeyId, AuditId, CredentialId, InvitationId, OrgId, PolicyId, RecoveryCodeId, SavedFilterId,
-    SessionId, Timestamp, UserId, WorkspaceId,
+    AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, OrgId, PolicyId, RecoveryCodeId,
+    SavedFilterId, SessionId, Timestamp, UserId, WorkspaceId,
 };
 
 macro_rules! ids {
@@ -56,6 +56,7 @@ ids!(
     AuditId,
     RecoveryCodeId,
     SavedFilterId,
+    DataSetId,
     CredentialId,
     InvitationId
 );

@@ -197,6 +197,7 @@ impl Metrics {
                 Detector::Pii => "pii",
                 Detector::Secrets => "secrets",
                 Detector::Injection => "injection",
+                Detector::Custom => "custom",
             };
             let direction = match finding.direction {
                 Direction::Input => "input",

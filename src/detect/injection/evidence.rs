@@ -67,7 +67,7 @@ pub(super) struct Term {
     required: u64,
     groups: Vec<u8>,
     relation: Relation,
-    weight: f32,
+    pub(super) weight: f32,
 }
 
 /// The most combinations of all rules together.
@@ -137,7 +137,7 @@ impl Term {
         })
     }
 
-    fn holds(&self, seen: &Groups) -> bool {
+    pub(super) fn holds(&self, seen: &Groups) -> bool {
         seen.present & self.required == self.required
             && self.groups.windows(2).all(|pair| match self.relation {
                 Relation::Order => seen.follows(pair[0], pair[1]),

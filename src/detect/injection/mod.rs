@@ -3,6 +3,7 @@
 mod evidence;
 mod lexicon;
 mod sentence;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::domain::{Role, Rule};
 pub(super) use evidence::Groups;
 use evidence::{Term, Terms};
 pub(super) use lexicon::Lexicon;
+pub(super) use told::Told;
 
 /// Evidence at which a sentence is as likely an attack as not, in log-odds.
 const EVEN: f32 = 2.7;

@@ -6,6 +6,7 @@ mod evaluate;
 mod features;
 mod gate;
 mod sample;
+mod told;
 mod train;
 mod weights;
 

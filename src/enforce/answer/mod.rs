@@ -19,7 +19,9 @@ use super::receipt;
 use super::splice::Splice;
 use super::tokens::Restorer;
 use crate::detect::Engine;
-use crate::domain::{Action, AuditFinding, Coverage, Direction, Finding, Judged, Role, SkipReason, Skipped, Verdict};
+use crate::domain::{
+    Action, AuditFinding, Coverage, Detector, Direction, Finding, Judged, Role, SkipReason, Skipped, Verdict,
+};
 use crate::policy::CompiledPolicy;
 use crate::protocol::stream::{Ending, Frame, Framer, Framing};
 use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
@@ -128,7 +130,8 @@ impl Judge {
     /// What is to be done in `text`, which stands at `path`, from byte `from` on. `ended`: nothing follows.
     fn judge(&self, text: &str, path: &str, from: usize, ended: bool) -> Look {
         let mut found = Vec::new();
-        self.engine.scan_answer(text, self.policy.asks_about_attacks_in_answers(), &mut found);
+        let attacks = self.policy.asks_about_attacks_in_answers();
+        self.engine.scan_answer(text, attacks, self.policy.custom(), &mut found);
         let looked = self.restorer.as_ref().map(|restorer| restorer.look(text, from, ended, is_signed(path)));
         let (mut restored, open) = looked.unwrap_or((Vec::new(), text.len()));
         // A token of ours is no data of anybody's, whatever it looks like; what is found around one goes with it.
@@ -496,10 +499,10 @@ impl AnswerStream {
             let mut to = length;
             let mut complete = last;
             if !last {
-                to = self.judge.engine.settled(shown, from, self.judge.policy.waiting()).min(open.max(from));
+                to = self.judge.policy.settled(&self.judge.engine, shown, from).min(open.max(from));
                 // What is found across the end is not complete either.
                 let matches = verdict.findings.iter().filter(acts);
-                let spans = matches.filter(|judged| !judged.finding.rule.category.is_attack());
+                let spans = matches.filter(|judged| judged.finding.rule.detector != Detector::Injection);
                 let mut spans: Vec<&Range<usize>> = spans.map(|judged| &judged.finding.span).collect();
                 spans.extend(restored.iter().map(|(range, _)| range));
                 while let Some(span) = spans.iter().find(|span| span.start.max(from) < to && to < span.end) {

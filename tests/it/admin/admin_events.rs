@@ -118,6 +118,12 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     did(d, "replacePolicy", owner.change(Method::PUT, &path, "\"1\"", policy("q")).await, 200);
     did(d, "deletePolicy", owner.delete(&path).await, 204);
 
+    let made = did(d, "createDataSet", owner.post("/data-sets", json!({"name": "s"})).await, 201);
+    let path = format!("/data-sets/{}", made["id"].as_str().unwrap());
+    let values = json!({"values": ["CUST-000001"]});
+    did(d, "addDataSetValues", owner.post(&format!("{path}/values"), values).await, 200);
+    did(d, "deleteDataSet", owner.delete(&path).await, 204);
+
     let filter = json!({"name": "f", "resource": "audit-logs", "query": {"action": "block"}});
     let made = did(d, "createSavedFilter", owner.post("/saved-filters", filter).await, 201);
     let path = format!("/saved-filters/{}", made["id"].as_str().unwrap());

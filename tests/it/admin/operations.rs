@@ -28,10 +28,12 @@ use Kind::{Application, Directory, Object, Open, Own};
 /// One line for each operation: its id, and its kind.
 const KNOWN: &[(&str, Kind)] = &[
     ("acceptInvitation", Open),
+    ("addDataSetValues", Object),
     ("archiveWorkspace", Object),
     ("changePassword", Own),
     ("confirmMfa", Own),
     ("createApiKey", Own),
+    ("createDataSet", Own),
     ("createInvitation", Own),
     ("createEventTicket", Own),
     ("createPolicy", Own),
@@ -41,6 +43,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("createScimUser", Directory),
     ("createWorkspace", Own),
     ("deleteOrganization", Own),
+    ("deleteDataSet", Object),
     ("deletePolicy", Object),
     ("deleteProviderCredential", Object),
     ("deleteSavedFilter", Object),
@@ -57,6 +60,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("forgotPassword", Open),
     ("getApiKey", Object),
     ("getAuditLog", Object),
+    ("getDataSet", Object),
     ("getHealth", Open),
     ("getMe", Own),
     ("getMetrics", Open),
@@ -72,6 +76,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("getWorkspace", Object),
     ("inviteUser", Own),
     ("listAdminEvents", Own),
+    ("listDataSets", Own),
     ("listApiKeys", Own),
     ("listInvitations", Own),
     ("listAuditCheckpoints", Own),
@@ -290,6 +295,7 @@ pub async fn furnished(client: &Client) -> Organization {
     let credential =
         json!({"workspace_id": workspace, "upstream": "ollama", "name": "n", "credential": "sk-0123456789"});
     org.owner.post("/provider-credentials", credential).await.ok(201);
+    org.owner.post("/data-sets", json!({"name": "furniture", "values": ["CUST-000009"]})).await.ok(201);
     let filter = json!({"name": "furniture", "resource": "audit-logs", "query": {"action": "block"}, "shared": true});
     org.owner.post("/saved-filters", filter).await.ok(201);
     client.process(&key, "hello").await.ok(200);

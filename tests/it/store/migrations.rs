@@ -8,12 +8,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 27] = [
+const TABLES: [&str; 29] = [
     "admin_events",
     "api_keys",
     "audit_chains",
     "audit_checkpoints",
     "audit_logs",
+    "data_set_parts",
+    "data_sets",
     "event_tickets",
     "idempotency_keys",
     "invitations",

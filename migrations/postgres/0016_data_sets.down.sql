@@ -1,0 +1,2 @@
+DROP TABLE data_set_parts;
+DROP TABLE data_sets;
