@@ -165,6 +165,7 @@ impl Sentinel {
             None => None,
             Some(listener) => {
                 background.spawn("name resolution", |stop| Arc::clone(&upstreams).keep_resolved(stop));
+                background.spawn("health checks", |stop| Arc::clone(&upstreams).keep_checked(stop));
                 let state = GatewayState {
                     config: config.gateway.clone(),
                     keys,

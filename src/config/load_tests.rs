@@ -316,7 +316,18 @@ fn the_reference_file_holds_every_key_with_its_default() {
     expected.sort();
     written.sort();
     assert_eq!(written, expected);
-    for optional in ["# api_key:", "# ca_file:"] {
+    for optional in [
+        "# api_key:",
+        "# ca_file:",
+        "# addresses:",
+        "# balance:",
+        "# fallback:",
+        "# max_concurrent:",
+        "# eject_after:",
+        "# eject_for:",
+        "# health_path:",
+        "# health_interval:",
+    ] {
         assert!(text.contains(optional), "{optional}");
     }
     let flags = Flags { file: Some(file), ..Flags::default() };

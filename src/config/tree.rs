@@ -264,7 +264,18 @@ pub(super) fn is_secret(path: &[String]) -> bool {
 /// Adds the optional keys, which an upstream without them is written without.
 fn complete(upstream: &mut Value) {
     if let Value::Mapping(keys) = upstream {
-        for optional in ["api_key", "ca_file"] {
+        for optional in [
+            "api_key",
+            "ca_file",
+            "addresses",
+            "balance",
+            "fallback",
+            "max_concurrent",
+            "eject_after",
+            "eject_for",
+            "health_path",
+            "health_interval",
+        ] {
             keys.insert(Value::String(optional.into()), Value::Null);
         }
     }

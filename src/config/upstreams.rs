@@ -27,6 +27,55 @@ pub struct UpstreamConfig {
     pub read_timeout: HumanDuration,
     #[serde(default = "idle_timeout")]
     pub idle_timeout: HumanDuration,
+    /// `host:port` of each server that answers for `url`, in place of its host and port; `Host` and the name that TLS
+    /// verifies stay those of `url`.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// How one of several addresses is chosen.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Balance::is_default")]
+    pub balance: Balance,
+    /// Upstreams of the same dialect that take over, in this order, while this one has no address that works or no place.
+    /// They are sent their own credential, never one that the client brought.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
+    /// Requests under way at the same time, per node; what is beyond goes to a fallback or is answered with 429 (no limit).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<std::num::NonZeroUsize>,
+    /// Failures in a row (no connection, or a 5xx) after which an address is left out ([`Self::EJECT_AFTER`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eject_after: Option<std::num::NonZeroU32>,
+    /// For how long the first time; doubled each time after, up to 32 times ([`Self::EJECT_FOR`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eject_for: Option<HumanDuration>,
+    /// A path that each address is asked for; what does not answer, or with a 5xx, is left out. Without one nothing is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+    /// Between two of these questions ([`Self::HEALTH_INTERVAL`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_interval: Option<HumanDuration>,
+}
+
+/// How one of several addresses is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The one with the fewest requests under way.
+    #[default]
+    LeastLoaded,
+    /// An API key stays with its address, whose prompt cache is warm, as long as that one works.
+    ConsistentHash,
+}
+
+impl Balance {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `null` stands for the default.
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 fn connect_timeout() -> HumanDuration {
@@ -42,6 +91,10 @@ fn idle_timeout() -> HumanDuration {
 }
 
 impl UpstreamConfig {
+    pub const EJECT_AFTER: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).unwrap();
+    pub const EJECT_FOR: HumanDuration = HumanDuration::secs(10);
+    pub const HEALTH_INTERVAL: HumanDuration = HumanDuration::secs(10);
+
     #[must_use]
     pub fn new(dialect: Dialect, url: impl Into<String>) -> Self {
         Self {
@@ -52,6 +105,14 @@ impl UpstreamConfig {
             connect_timeout: connect_timeout(),
             read_timeout: read_timeout(),
             idle_timeout: idle_timeout(),
+            addresses: Vec::new(),
+            balance: Balance::default(),
+            fallback: Vec::new(),
+            max_concurrent: None,
+            eject_after: None,
+            eject_for: None,
+            health_path: None,
+            health_interval: None,
         }
     }
 }

@@ -182,6 +182,11 @@ fn upstreams(config: &Config, faults: &mut Faults) {
         ] {
             faults.durations([(&format!("upstreams.{name}.{key}"), duration)]);
         }
+        for (key, duration) in [("eject_for", upstream.eject_for), ("health_interval", upstream.health_interval)] {
+            if let Some(duration) = duration {
+                faults.durations([(&format!("upstreams.{name}.{key}"), duration)]);
+            }
+        }
     }
     for (index, route) in config.routes.iter().enumerate() {
         if !route.path.starts_with('/') {

@@ -11,7 +11,7 @@ use crate::domain::{Action, Clock, Dialect, Outcome, RequestId, Source, Timestam
 use crate::enforce::{Inspection, Restorer};
 use crate::limits::Allowance;
 use crate::policy::CompiledPolicy;
-use crate::upstream::Route;
+use crate::upstream::{Lease, Place, Route, Upstream};
 
 use super::answering::Answering;
 use super::replay::Home;
@@ -74,7 +74,20 @@ pub(super) struct Context {
     pub body_wait: Duration,
     pub forwarding: Forwarding,
     pub home: Home,
-    pub attempts: u32,
+    /// The upstream that was asked for, once another has taken over.
+    pub origin: Option<Arc<Upstream>>,
+    /// How many of its fallbacks were considered.
+    pub fallbacks: usize,
+    pub place: Option<Place>,
+    /// The address of the attempt.
+    pub lease: Option<Lease>,
+    pub upstream_in_flight: Option<InFlight>,
+    /// Connections to the upstream that did not come about.
+    pub unconnected: usize,
+    /// What the client is told of the last of them.
+    pub unconnected_status: u16,
+    /// When the attempt began, if it is not the first.
+    pub connecting_since: Option<Instant>,
     pub forwarded_at: Option<Instant>,
     pub answering: Answering,
     pub screened: Screened,
@@ -85,8 +98,15 @@ pub(super) struct Context {
     _in_flight: InFlight,
 }
 
-/// Counts a request for as long as its context lives.
-struct InFlight(IntGauge);
+/// Counts a request for as long as it lives.
+pub(super) struct InFlight(IntGauge);
+
+impl InFlight {
+    pub(super) fn of(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -96,7 +116,6 @@ impl Drop for InFlight {
 
 impl Context {
     pub(super) fn new(in_flight: &IntGauge, clock: &dyn Clock) -> Self {
-        in_flight.inc();
         let id = RequestId::new();
         Self {
             id,
@@ -119,14 +138,21 @@ impl Context {
             body_wait: Duration::ZERO,
             forwarding: Forwarding::default(),
             home: Home::default(),
-            attempts: 0,
+            origin: None,
+            fallbacks: 0,
+            place: None,
+            lease: None,
+            upstream_in_flight: None,
+            unconnected: 0,
+            unconnected_status: 502,
+            connecting_since: None,
             forwarded_at: None,
             answering: Answering::default(),
             screened: Screened::default(),
             recorded: Recorded::Nothing,
             failure: None,
             audited: true,
-            _in_flight: InFlight(in_flight.clone()),
+            _in_flight: InFlight::of(in_flight),
         }
     }
 

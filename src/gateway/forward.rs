@@ -1,7 +1,7 @@
 //! The way to the upstream: which header fields go along, whose credential, which connection, and when to try again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue, Method};
@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use prometheus::Histogram;
+use prometheus::{Histogram, IntGauge};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -24,8 +24,6 @@ use super::context::Context;
 use super::problem::Problem;
 use super::{Gate, anchor, joined};
 
-/// Connections are tried this often before the request fails; with several addresses the next one takes its turn.
-const CONNECT_ATTEMPTS: u32 = 2;
 /// For writing one piece of a request; an upstream that stops reading would hold it for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection to an upstream; pingora's own figure is one.
@@ -39,6 +37,8 @@ pub(super) struct Destination {
     ca: Option<Arc<CaType>>,
     pub duration: Histogram,
     pub first_byte: Histogram,
+    pub connect: Histogram,
+    pub in_flight: IntGauge,
 }
 
 impl Destination {
@@ -67,6 +67,8 @@ impl Destination {
             ca,
             duration: metrics.upstream_duration.with_label_values(&[name]),
             first_byte: metrics.upstream_ttfb.with_label_values(&[name]),
+            connect: metrics.upstream_connect.with_label_values(&[name]),
+            in_flight: metrics.upstream_in_flight.with_label_values(&[name]),
         })
     }
 }
@@ -140,19 +142,16 @@ fn clean(head: &mut RequestHeader, own_credential: bool, rewritten: bool) -> Res
 
 impl Gate {
     /// # Errors
-    /// 502 when the upstream's name has not been resolved, ever.
-    pub(super) fn peer(&self, context: &mut Context) -> Result<Box<HttpPeer>> {
-        context.attempts += 1;
-        let route = context.route.as_ref().ok_or_else(|| Error::explain(ErrorType::HTTPStatus(500), "no route"))?;
+    /// That of the last attempt, when there is nowhere left to go.
+    pub(super) async fn peer(&self, context: &mut Context) -> Result<Box<HttpPeer>> {
+        self.next_address(context).await?;
+        let (Some(route), Some(lease)) = (&context.route, &context.lease) else {
+            return Err(Error::explain(ErrorType::HTTPStatus(500), "no route"));
+        };
         let upstream = &route.upstream;
-        let address = self
-            .state
-            .upstreams
-            .address(upstream)
-            .ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address"))?;
         // An empty name would switch verification off; an IP address is verified as one.
         let name = if upstream.tls { upstream.host.clone() } else { String::new() };
-        let mut peer = HttpPeer::new(address, upstream.tls, name);
+        let mut peer = HttpPeer::new(lease.address, upstream.tls, name);
         let config = &upstream.config;
         peer.group_key = upstream.index as u64;
         let options = &mut peer.options;
@@ -178,7 +177,10 @@ impl Gate {
         let Some(route) = &context.route else { return Ok(()) };
         let Some(destination) = self.destinations.get(route.upstream.index) else { return Ok(()) };
         let forwarding = &context.forwarding;
-        clean(head, context.credential.is_some(), forwarding.rewritten)?;
+        // What the client brought is for the upstream that it asked for, not for one that takes over.
+        let elsewhere = context.origin.as_ref().is_some_and(|origin| origin.index != route.upstream.index);
+        let own_credential = context.credential.is_some() || elsewhere;
+        clean(head, own_credential, forwarding.rewritten)?;
         head.insert_header(HOST, destination.host.clone())?;
         if forwarding.length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             head.insert_header(CONTENT_LENGTH, forwarding.length)?;
@@ -218,11 +220,6 @@ impl Gate {
         error
     }
 
-    pub(super) fn reconnect(&self, mut error: Box<Error>, context: &Context) -> Box<Error> {
-        error.set_retry(context.attempts < CONNECT_ATTEMPTS);
-        error
-    }
-
     /// The credential that goes to the upstream: the workspace's own, else the operator's; None leaves the client's, which
     /// is also what a workspace can ask for.
     ///
@@ -250,13 +247,6 @@ impl Gate {
                 .ok_or_else(|| unguarded(&"a stored credential cannot stand in a header field")),
             None => Ok(self.destinations.get(upstream.index).and_then(|destination| destination.credential.clone())),
         }
-    }
-
-    /// The request is about to leave.
-    pub(super) fn depart(&self, context: &mut Context, length: usize, query: String) {
-        context.forwarding.length = length;
-        context.forwarding.query = query;
-        context.forwarded_at = Some(Instant::now());
     }
 }
 

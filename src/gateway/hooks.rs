@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, Result};
@@ -49,7 +50,20 @@ impl ProxyHttp for Gate {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        self.peer(context)
+        self.peer(context).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        self.connected(context, reused);
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -71,6 +85,7 @@ impl ProxyHttp for Gate {
             return Ok(());
         }
         let path = context.route.as_ref().map(|route| route.path.as_str()).unwrap_or_default();
+        self.judge_address(head, context);
         context.answering.begin(head, context.dialect, path);
         self.screen_head(head, &session.req_header().method, context);
         self.mark_upstream(head, context)
@@ -118,7 +133,7 @@ impl ProxyHttp for Gate {
         context: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.reconnect(error, context)
+        self.unconnected(error, context)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
@@ -129,6 +144,9 @@ impl ProxyHttp for Gate {
         let from_upstream = *error.esource() == ErrorSource::Upstream || matches!(status, 502 | 504);
         if from_upstream {
             let kind = forward::kind_of(error);
+            if context.unconnected == 0 {
+                self.failed(context);
+            }
             // The cause can carry an address, never a path or a header.
             tracing::warn!(request.id = %context.id, upstream, kind, error = error.etype().as_str(), "an upstream failed");
             self.state.metrics.upstream_errors.with_label_values(&[upstream, kind]).inc();

@@ -6,6 +6,7 @@ mod answer;
 mod answering;
 mod audit;
 mod body;
+mod choose;
 mod context;
 mod forward;
 mod framing;
@@ -188,12 +189,12 @@ impl Gate {
         let query = query::read(query, upstream.dialect, context.credential.is_some())?;
         let body = self.read_body(session, context).await?;
         let forward = self.inspect(&session.req_header().headers, context, body, &query.text).await?;
-        // Asked before it is recorded, so that an upstream without an address costs one record, not two.
-        if self.state.upstreams.address(&upstream).is_none() {
-            return Err(Problem::unreachable().into());
-        }
+        context.forwarding.length = forward.len();
+        context.forwarding.query = query.forward;
+        // Before it is recorded, so that a request without a place costs one record, not two.
+        self.take_place(context).await?;
         self.begin(session, context).await?;
-        self.depart(context, forward.len(), query.forward);
+        context.forwarded_at = Some(std::time::Instant::now());
         // An upstream that compresses although it was not asked to is undone before the answer is looked at.
         session.upstream_compression.adjust_decompression(true);
         let looks = context.policy.as_deref().is_some_and(CompiledPolicy::looks_at_answers);

@@ -134,6 +134,12 @@ impl Problem {
         Self::new(502, "upstream_unreachable", "the upstream cannot be reached")
     }
 
+    /// As many requests are under way at the upstream as the operator allows.
+    pub(super) fn busy() -> Self {
+        let message = "too many requests are under way at this upstream";
+        Self { retry_after: Some(Duration::from_secs(1)), ..Self::new(429, "rate_limit_exceeded", message) }
+    }
+
     /// `sentence` is the policy's own, in place of the standard one.
     pub(super) fn blocked(status: u16, id: RequestId, blocked: Blocked, sentence: Option<&str>) -> Self {
         let why = match &blocked.categories {

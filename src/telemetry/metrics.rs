@@ -38,6 +38,14 @@ pub struct Metrics {
     pub upstream_ttfb: HistogramVec,
     /// `provider, kind{connect,timeout,reset,status_5xx}`
     pub upstream_errors: IntCounterVec,
+    /// `provider`
+    pub upstream_connect: HistogramVec,
+    /// `provider`
+    pub upstream_in_flight: IntGaugeVec,
+    /// `provider`
+    pub upstream_ejections: IntCounterVec,
+    /// `provider`: the one that could not have them.
+    pub upstream_fallbacks: IntCounterVec,
     /// `scope{key,org,ip,login}`
     pub rate_limited: IntCounterVec,
     /// `component`
@@ -136,6 +144,26 @@ impl Metrics {
             upstream_errors: register!(IntCounterVec::new(
                 Opts::new("sentinel_upstream_errors_total", "Upstream calls that failed."),
                 &["provider", "kind"],
+            )),
+            upstream_connect: register!(HistogramVec::new(
+                buckets(
+                    "sentinel_upstream_connect_seconds",
+                    "Time until a new connection to an upstream was ready.",
+                    UPSTREAM_BUCKETS
+                ),
+                &["provider"],
+            )),
+            upstream_in_flight: register!(IntGaugeVec::new(
+                Opts::new("sentinel_upstream_requests_in_flight", "Requests under way at an upstream."),
+                &["provider"],
+            )),
+            upstream_ejections: register!(IntCounterVec::new(
+                Opts::new("sentinel_upstream_ejections_total", "Times that an address was left out after failures."),
+                &["provider"],
+            )),
+            upstream_fallbacks: register!(IntCounterVec::new(
+                Opts::new("sentinel_upstream_fallbacks_total", "Requests that another upstream took over."),
+                &["provider"],
             )),
             rate_limited: register!(IntCounterVec::new(
                 Opts::new("sentinel_rate_limited_total", "Requests refused by a limit."),

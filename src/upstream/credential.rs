@@ -31,6 +31,22 @@ pub enum Trial {
     Unreachable,
 }
 
+/// For questions of Sentinel's own to an upstream.
+///
+/// # Errors
+/// A `ca_file` that cannot be read.
+pub(super) async fn client(upstream: &UpstreamConfig) -> Result<reqwest::ClientBuilder, String> {
+    let client = reqwest::Client::builder()
+        .connect_timeout(upstream.connect_timeout.get())
+        // What holds for requests of the gateway: nobody is followed, no proxy is asked.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    let Some(file) = &upstream.ca_file else { return Ok(client) };
+    let pem = tokio::fs::read(file).await.map_err(|error| format!("ca_file: {error}"))?;
+    let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| format!("ca_file: {error}"))?;
+    Ok(client.tls_certs_merge(roots))
+}
+
 /// Asks the provider for a list that costs nothing, and reads nothing but the answer's status.
 ///
 /// # Errors
@@ -42,18 +58,7 @@ pub async fn try_credential(upstream: &UpstreamConfig, credential: &Secret<Strin
         Dialect::Bedrock => "/async-invoke?maxResults=1",
         Dialect::Ollama => "/api/tags",
     };
-    let mut client = reqwest::Client::builder()
-        .timeout(PATIENCE)
-        .connect_timeout(upstream.connect_timeout.get())
-        // What holds for requests of the gateway: nobody is followed, no proxy is asked.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
-    if let Some(file) = &upstream.ca_file {
-        let pem = tokio::fs::read(file).await.map_err(|error| format!("ca_file: {error}"))?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| format!("ca_file: {error}"))?;
-        client = client.tls_certs_merge(roots);
-    }
-    let client = client.build().map_err(|error| error.to_string())?;
+    let client = client(upstream).await?.timeout(PATIENCE).build().map_err(|error| error.to_string())?;
     let mut request = client.get(format!("{}{path}", upstream.url.trim_end_matches('/')));
     if let Some((name, value)) = credential_header(upstream.dialect, credential.expose()) {
         request = request.header(name, value);

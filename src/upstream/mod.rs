@@ -2,16 +2,19 @@
 
 mod address;
 mod credential;
+mod health;
 mod path;
 mod table;
 mod url;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Config;
 use crate::domain::Dialect;
 
+pub use address::{Endpoint, Lease};
 pub use credential::{Trial, credential_header, try_credential};
 pub use path::is_strict;
 
@@ -46,6 +49,47 @@ pub struct Upstream {
     pub prefix: String,
     pub config: crate::config::UpstreamConfig,
     addresses: Addresses,
+    /// Requests under way, on this node.
+    under_way: AtomicUsize,
+}
+
+/// A request's place at an upstream, for as long as it lives.
+#[derive(Debug)]
+pub struct Place(Arc<Upstream>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Upstream {
+    /// None when `max_concurrent` requests are under way.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>) -> Option<Place> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        // Made first, so that it takes back what was counted.
+        let place = Place(Arc::clone(self));
+        self.config.max_concurrent.is_none_or(|most| before < most.get()).then_some(place)
+    }
+
+    /// Whether it has an address that is neither ejected nor told to wait nor found unhealthy.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.addresses.is_available()
+    }
+
+    /// How many addresses it has, as last resolved.
+    #[must_use]
+    pub fn address_count(&self) -> usize {
+        self.addresses.count()
+    }
+
+    /// The address for a request, from the last resolution; never waits. `key` is what consistent hashing goes by; `avoid`
+    /// has just failed. None while no name has been resolved.
+    pub fn choose(&self, key: impl FnOnce() -> u64, avoid: Option<SocketAddr>) -> Option<Lease> {
+        self.addresses.choose(self.config.balance, key, avoid)
+    }
 }
 
 /// Why a request leads nowhere; `dialect` is the best guess for the shape of the answer.
@@ -97,13 +141,34 @@ impl Upstreams {
             if let Some(file) = upstream.ca_file.as_ref().filter(|file| !file.is_file()) {
                 faults.push(format!("upstreams.{name}.ca_file: {} is not a file", file.display()));
             }
+            let mut names = Vec::with_capacity(upstream.addresses.len());
+            for (place, address) in upstream.addresses.iter().enumerate() {
+                match url::host_and_port(address) {
+                    Ok((host, Some(port))) => names.push((host, port)),
+                    Ok((_, None)) => faults.push(format!("upstreams.{name}.addresses[{place}]: needs a port")),
+                    Err(fault) => faults.push(format!("upstreams.{name}.addresses[{place}]: {fault}")),
+                }
+            }
+            for (place, fallback) in upstream.fallback.iter().enumerate() {
+                let fault = match config.upstreams.get(fallback) {
+                    _ if fallback == name => "is the upstream itself",
+                    None => "there is no such upstream",
+                    Some(other) if other.dialect != upstream.dialect => "speaks another dialect",
+                    Some(_) => continue,
+                };
+                faults.push(format!("upstreams.{name}.fallback[{place}]: {fault}"));
+            }
+            if upstream.health_path.as_ref().is_some_and(|path| !is_strict(path.as_bytes())) {
+                faults.push(format!("upstreams.{name}.health_path: is not a plain path"));
+            }
             match url::parse(&upstream.url) {
                 Ok(url) => all.push(Arc::new(Upstream {
                     index: all.len(),
                     name: name.as_str().into(),
                     dialect: upstream.dialect,
                     tls: url.tls,
-                    addresses: Addresses::of(&url.host, url.port),
+                    addresses: Addresses::of(if names.is_empty() { vec![(url.host.clone(), url.port)] } else { names }),
+                    under_way: AtomicUsize::new(0),
                     authority: url.authority(),
                     host: url.host,
                     port: url.port,
@@ -187,10 +252,9 @@ impl Upstreams {
         Err(NoRoute::UnknownPath { dialect: guess(path, anthropic) })
     }
 
-    /// An address of the upstream from the last resolution; never waits, never panics.
     #[must_use]
-    pub fn address(&self, upstream: &Upstream) -> Option<SocketAddr> {
-        upstream.addresses.next()
+    pub fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.all.iter().find(|upstream| *upstream.name == *name)
     }
 
     /// Resolves every name once, all at the same time; returns within [`address::LOOKUP`]. Meant to be awaited before
@@ -200,12 +264,22 @@ impl Upstreams {
             .await;
     }
 
+    /// Asks the addresses of every upstream with a `health_path` how they are, until `stop` turns true.
+    pub async fn keep_checked(self: Arc<Self>, mut stop: tokio::sync::watch::Receiver<bool>) {
+        let checks = futures_util::future::join_all(self.all.iter().map(health::keep));
+        tokio::select! {
+            _ = checks => {}
+            // An error means that the sender is gone, which ends this as well.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
     /// Resolves names now and then again, until `stop` turns true. The last good addresses stay while a name cannot be
     /// resolved; one that never could be is tried more often.
     pub async fn keep_resolved(self: Arc<Self>, mut stop: tokio::sync::watch::Receiver<bool>) {
         loop {
             self.resolve().await;
-            let complete = self.all.iter().all(|upstream| upstream.addresses.next().is_some());
+            let complete = self.all.iter().all(|upstream| upstream.address_count() > 0);
             let pause = if complete { address::REFRESH } else { address::RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -210,6 +210,11 @@ fn every_fault_of_upstreams_and_routes_is_told_with_its_key() {
     let mut missing = UpstreamConfig::new(Dialect::Openai, "https://a");
     missing.ca_file = Some("no/such/file.pem".into());
     config.upstreams.insert("ca".into(), missing);
+    let mut several = UpstreamConfig::new(Dialect::Openai, "http://a");
+    several.addresses = vec!["10.0.0.1:80".into(), "10.0.0.1".into(), "http://a:80".into()];
+    several.fallback = vec!["several".into(), "openai".into(), "nobody".into(), "gemini".into()];
+    several.health_path = Some("health?".into());
+    config.upstreams.insert("several".into(), several);
     config.routes = vec![
         RouteConfig { path: "/x/../y".into(), upstream: "openai".into() },
         RouteConfig { path: "/a*b".into(), upstream: "nobody".into() },
@@ -219,6 +224,16 @@ fn every_fault_of_upstreams_and_routes_is_told_with_its_key() {
     let told = |start: &str| faults.iter().filter(|fault| fault.starts_with(start)).count();
     for key in ["upstreams.v1:", "upstreams.b/c:", "upstreams.bad.url:", "upstreams.ca.ca_file:", "routes[0].path:"] {
         assert_eq!(told(key), 1, "{key} in {faults:?}");
+    }
+    for (key, faults) in [
+        ("addresses[", 2),
+        ("fallback[0]", 1),
+        ("fallback[1]", 0),
+        ("fallback[2]", 1),
+        ("fallback[3]", 1),
+        ("health_path", 1),
+    ] {
+        assert_eq!(told(&format!("upstreams.several.{key}")), faults, "{key}");
     }
     assert_eq!(told("routes[1].upstream:"), 1, "{faults:?}");
     assert_eq!(told("routes[2].path:"), 1, "{faults:?}");

@@ -34,6 +34,19 @@ pub(super) fn parse(text: &str) -> Result<Url, &'static str> {
     if rest.contains(['?', '#']) {
         return Err("must not have a query or a fragment");
     }
+    let (host, port) = host_and_port(authority)?;
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    if !prefix.is_empty() && !super::is_strict(prefix.as_bytes()) {
+        return Err("has a path that is not plain");
+    }
+    Ok(Url { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }), prefix: prefix.to_owned() })
+}
+
+/// A name in lower case or an IP address without brackets, and the port where there is one.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, port) = bracketed.split_once(']').ok_or("has an IPv6 address without a closing bracket")?;
@@ -54,23 +67,13 @@ pub(super) fn parse(text: &str) -> Result<Url, &'static str> {
         return Err("has no valid host");
     }
     let port = match port {
-        None => {
-            if tls {
-                443
-            } else {
-                80
-            }
-        }
+        None => None,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().ok().filter(|port| *port != 0).ok_or("has no valid port")?
+            Some(digits.parse().ok().filter(|port| *port != 0).ok_or("has no valid port")?)
         }
         Some(_) => return Err("has no valid port"),
     };
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    if !prefix.is_empty() && !super::is_strict(prefix.as_bytes()) {
-        return Err("has a path that is not plain");
-    }
-    Ok(Url { tls, host: host.to_ascii_lowercase(), port, prefix: prefix.to_owned() })
+    Ok((host.to_ascii_lowercase(), port))
 }
 
 #[cfg(test)]

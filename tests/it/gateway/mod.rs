@@ -12,4 +12,5 @@ mod limits;
 mod own_rules;
 mod tls;
 mod tokens;
+mod upstreams;
 mod workspaces;

@@ -13,6 +13,7 @@ use super::raw::PATIENCE;
 pub struct Row {
     pub action: String,
     pub source: String,
+    pub upstream: Option<String>,
     pub user_id: Option<String>,
     pub error_code: Option<String>,
     pub pii_detected: bool,
@@ -23,9 +24,11 @@ pub struct Row {
     pub answer: Option<String>,
 }
 
-const SQLITE: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+const SQLITE: &str = "SELECT action, source, upstream, user_id, \
+    coalesce(completion_error_code, error_code) AS error_code, \
     pii_detected, findings, outcome, status, answer FROM audit_logs";
-const POSTGRES: &str = "SELECT action, source, user_id, coalesce(completion_error_code, error_code) AS error_code, \
+const POSTGRES: &str = "SELECT action, source, upstream, user_id, \
+    coalesce(completion_error_code, error_code) AS error_code, \
     pii_detected, findings::text AS findings, outcome, status::bigint AS status, answer::text AS answer FROM audit_logs";
 
 impl TestDatabase {

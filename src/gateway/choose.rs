@@ -1,0 +1,181 @@
+//! Which upstream and which of its addresses a request goes to, and what is learnt from how that went.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType, Result};
+
+use super::context::{Context, InFlight};
+use super::problem::Problem;
+use super::{Gate, forward, query};
+
+/// Connections to one upstream are tried at least this often, each at another address where there are several, and at most …
+const MIN_ATTEMPTS: usize = 2;
+/// … this often before the request fails or goes to a fallback.
+const MAX_ATTEMPTS: usize = 4;
+
+impl Gate {
+    /// Takes a place at the upstream, or at one that takes over.
+    ///
+    /// # Errors
+    /// 502 while no address is known, 429 when as many requests are under way as may be.
+    pub(super) async fn take_place(&self, context: &mut Context) -> std::result::Result<(), Problem> {
+        let Some(route) = &context.route else { return Ok(()) };
+        let upstream = &route.upstream;
+        if upstream.config.fallback.is_empty() || upstream.is_available() {
+            context.place = upstream.admit();
+        }
+        if context.place.is_none() && !self.falls_over(context).await {
+            // Nobody takes over: better one that may be out than none.
+            context.place = context.route.as_ref().and_then(|route| route.upstream.admit());
+        }
+        let Some(route) = &context.route else { return Ok(()) };
+        if route.upstream.address_count() == 0 {
+            return Err(Problem::unreachable());
+        }
+        if context.place.is_none() {
+            return Err(Problem::busy());
+        }
+        self.count_in(context);
+        Ok(())
+    }
+
+    fn count_in(&self, context: &mut Context) {
+        let destination = context.route.as_ref().and_then(|route| self.destinations.get(route.upstream.index));
+        context.upstream_in_flight = destination.map(|destination| InFlight::of(&destination.in_flight));
+    }
+
+    /// Whether another upstream took the request over.
+    async fn falls_over(&self, context: &mut Context) -> bool {
+        let fallback = context.route.as_ref().is_some_and(|route| !route.upstream.config.fallback.is_empty());
+        // In a box: few requests come here.
+        (fallback || context.origin.is_some()) && Box::pin(self.fall_over(context)).await
+    }
+
+    /// Goes on to the next upstream that may be used, works, has room, and whose credential can be had.
+    async fn fall_over(&self, context: &mut Context) -> bool {
+        let (Some(route), Some(caller)) = (&context.route, context.caller.clone()) else { return false };
+        // The client's credential is for the upstream that it asked for.
+        if caller.config.passes_credentials_through() {
+            return false;
+        }
+        let origin = context.origin.get_or_insert_with(|| route.upstream.clone()).clone();
+        while let Some(name) = origin.config.fallback.get(context.fallbacks) {
+            context.fallbacks += 1;
+            let Some(next) = self.state.upstreams.named(name) else { continue };
+            if !caller.config.allows(&next.name, next.dialect) || !next.is_available() {
+                continue;
+            }
+            let Some(place) = next.admit() else { continue };
+            let Ok(credential) = self.credential(context, next).await else { continue };
+            let Some(route) = &mut context.route else { return false };
+            let path = route.path.strip_prefix(&route.upstream.prefix).unwrap_or(&route.path);
+            route.path = [&next.prefix, path].concat();
+            route.upstream = next.clone();
+            context.credential = credential;
+            context.place = Some(place);
+            context.lease = None;
+            context.unconnected = 0;
+            // It was readable before; what changes is that a credential of the client's goes.
+            if let Ok(query) = query::read(context.forwarding.query.as_bytes(), context.dialect, true) {
+                context.forwarding.query = query.forward;
+            }
+            tracing::warn!(request.id = %context.id, upstream = &*origin.name, fallback = &*next.name, "another upstream takes over");
+            self.state.metrics.upstream_fallbacks.with_label_values(&[&origin.name]).inc();
+            self.count_in(context);
+            return true;
+        }
+        false
+    }
+
+    /// The address for the next attempt.
+    ///
+    /// # Errors
+    /// That of the last attempt, when there is nowhere left to go.
+    pub(super) async fn next_address(&self, context: &mut Context) -> Result<()> {
+        let tried_enough = context.route.as_ref().is_some_and(|route| {
+            let most = route.upstream.address_count().clamp(MIN_ATTEMPTS, MAX_ATTEMPTS);
+            context.unconnected >= most
+        });
+        if tried_enough && !self.falls_over(context).await {
+            return Err(Error::explain(ErrorType::HTTPStatus(context.unconnected_status), "no upstream is left"));
+        }
+        let Some(route) = &context.route else {
+            return Err(Error::explain(ErrorType::HTTPStatus(500), "no route"));
+        };
+        let failed = context.lease.take().filter(|_| context.unconnected > 0).map(|lease| lease.address);
+        let key = || context.caller.as_deref().map_or(0, |caller| caller.key_id.uuid().as_u64_pair().1);
+        context.lease = route.upstream.choose(key, failed);
+        match context.lease {
+            Some(_) => Ok(()),
+            None => Err(Error::explain(ErrorType::HTTPStatus(502), "no address")),
+        }
+    }
+
+    /// No connection came about. Nothing was sent, so that anything may be tried again.
+    pub(super) fn unconnected(&self, mut error: Box<Error>, context: &mut Context) -> Box<Error> {
+        context.unconnected += 1;
+        context.unconnected_status = forward::status_of(&error);
+        context.connecting_since = Some(Instant::now());
+        self.failed(context);
+        let Some(route) = &context.route else { return error };
+        let most = route.upstream.address_count().clamp(MIN_ATTEMPTS, MAX_ATTEMPTS);
+        let list = &context.origin.as_ref().unwrap_or(&route.upstream).config.fallback;
+        let again = context.unconnected < most || context.fallbacks < list.len();
+        if again {
+            let kind = forward::kind_of(&error);
+            self.state.metrics.upstream_errors.with_label_values(&[&route.upstream.name, kind]).inc();
+        }
+        error.set_retry(again);
+        error
+    }
+
+    /// A connection is there.
+    pub(super) fn connected(&self, context: &Context, reused: bool) {
+        let since = context.connecting_since.or(context.forwarded_at).filter(|_| !reused);
+        let destination = context.route.as_ref().and_then(|route| self.destinations.get(route.upstream.index));
+        if let (Some(since), Some(destination)) = (since, destination) {
+            destination.connect.observe(since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// What the head of an answer says about the address that it came from.
+    pub(super) fn judge_address(&self, head: &ResponseHeader, context: &Context) {
+        let Some(lease) = &context.lease else { return };
+        let status = head.status.as_u16();
+        if matches!(status, 429 | 503)
+            && let Some(pause) = head.headers.get(RETRY_AFTER).and_then(seconds)
+        {
+            // 429 is about the credential: a workspace with one of its own does not decide for the others.
+            if status == 503 || self.is_operators_credential(context) {
+                lease.wait(pause);
+            }
+        } else if status >= 500 {
+            self.failed(context);
+        } else {
+            lease.succeeded();
+        }
+    }
+
+    /// The address did not do what it is there for.
+    pub(super) fn failed(&self, context: &Context) {
+        let (Some(lease), Some(route)) = (&context.lease, &context.route) else { return };
+        if lease.failed(&route.upstream.config) {
+            let upstream = &*route.upstream.name;
+            tracing::warn!(upstream, address = %lease.address, "an address is left out for a while: it failed repeatedly");
+            self.state.metrics.upstream_ejections.with_label_values(&[upstream]).inc();
+        }
+    }
+
+    fn is_operators_credential(&self, context: &Context) -> bool {
+        let destination = context.route.as_ref().and_then(|route| self.destinations.get(route.upstream.index));
+        context.credential.is_some() && destination.is_some_and(|known| known.credential == context.credential)
+    }
+}
+
+/// `Retry-After` in seconds; a date, which no provider sends, is not read.
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
