@@ -267,8 +267,13 @@ impl Upstreams {
     /// Asks the addresses of every upstream with a `health_path` how they are, until `stop` turns true.
     pub async fn keep_checked(self: Arc<Self>, mut stop: tokio::sync::watch::Receiver<bool>) {
         let checks = futures_util::future::join_all(self.all.iter().map(health::keep));
+        // Where nothing is to be checked there is only the stop to wait for.
+        let checks = async {
+            checks.await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            _ = checks => {}
+            () = checks => {}
             // An error means that the sender is gone, which ends this as well.
             _ = stop.wait_for(|stop| *stop) => {}
         }
