@@ -9,82 +9,34 @@
     reason = "a bench that cannot be set up has nothing to measure"
 )]
 
+mod rows;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sentinel::audit::{Signer, Trusted, sign_heads, verify};
 use sentinel::config::DatabaseConfig;
-use sentinel::domain::{
-    Action, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector, Direction, OrgId, Outcome,
-    Role, Severity, Source, SystemClock, Timestamp,
-};
+use sentinel::domain::{Action, AuditEvent, AuditId, Completion, OrgId, SystemClock, Timestamp};
 use sentinel::store::{AuditFilter, AuditRow, NewOrganization, PageRequest, Store, migrate};
 
-const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+use rows::{completion, event};
+
+const START: Timestamp = rows::AT;
 const MONTH: u64 = 30 * 86_400 * 1_000_000;
 const NODES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 
 fn row(org: OrgId, nodes: &[Arc<str>], n: u64, of: u64) -> AuditRow {
     let at = START.plus(Duration::from_micros(MONTH / of * n));
-    let finding = AuditFinding {
-        detector: Detector::Pii,
-        rule_id: "pii.email_address".to_owned(),
-        category: Category::Pii,
-        entity: "EMAIL_ADDRESS".to_owned(),
-        severity: Severity::Low,
-        confidence: 0.85,
-        action: Action::Flag,
-        direction: Direction::Input,
-        role: Role::User,
-        path: "messages[1].content".to_owned(),
-        start: 120,
-        end: 141,
-    };
-    let id = AuditId::new();
     let event = AuditEvent {
-        id,
         org_id: Some(org),
-        workspace_id: None,
-        api_key_id: None,
         occurred_at: at,
         node: Arc::clone(&nodes[n as usize % nodes.len()]),
-        source: Source::Gateway,
-        method: "POST".into(),
-        path: "/v1/chat/completions".to_owned(),
-        dialect: Some("openai".into()),
-        upstream: Some("openai".into()),
-        model: Some("a-large-model".to_owned()),
         user_id: Some(format!("user-{}", n % 1_000)),
-        client_ip: Some("192.0.2.17".to_owned()),
-        policy_id: None,
-        policy_name: Some("balanced".into()),
-        policy_version: Some(7),
         action: if n.is_multiple_of(50) { Action::Block } else { Action::Flag },
-        direction: Direction::Input,
         risk_score: (n % 100) as u8,
-        pii_detected: true,
-        injection_detected: false,
-        escalated: false,
-        categories: vec![Category::Pii],
-        findings: vec![finding.clone(), finding],
-        coverage: Coverage { received: 2048, decoded: 2048, scanned: 1900, segments: 3, skipped: Vec::new() },
-        error_code: None,
+        ..event()
     };
-    let completion = Completion {
-        id,
-        completed_at: at.plus(Duration::from_millis(800)),
-        outcome: Outcome::Completed,
-        status: 200,
-        upstream_status: Some(200),
-        duration_us: 812_345,
-        overhead_us: 87,
-        ttfb_us: Some(312_000),
-        response_bytes: 4711,
-        input_tokens: Some(512),
-        output_tokens: Some(128),
-        error_code: None,
-        answer: None,
-    };
+    let completion = Completion { completed_at: at.plus(Duration::from_millis(800)), ..completion(event.id) };
     AuditRow { event, completion: Some(completion), link: None }
 }
 

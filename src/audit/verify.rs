@@ -47,7 +47,7 @@ pub struct ChainFault {
     pub node: String,
     /// The place in the stream, from 1; the first of those that are missing.
     pub seq: Option<i64>,
-    /// The last of those that are missing.
+    /// The last of those that are missing; of a stream that is shorter than was signed, the last that was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_seq: Option<i64>,
     #[schema(value_type = Option<uuid::Uuid>)]
@@ -289,8 +289,13 @@ impl Check {
             }
             let end = head.map_or(at.seq, |head| head.seq);
             if let Some(signed) = signed.filter(|signed| *signed > end) {
-                self.fault(ChainFaultKind::Truncated, node, Some(end + 1), None);
-                tracing::debug!(node = %node, signed, end, "a stream ends before its last checkpoint");
+                self.add(ChainFault {
+                    kind: ChainFaultKind::Truncated,
+                    node: node.to_string(),
+                    seq: Some(end + 1),
+                    to_seq: Some(signed),
+                    id: None,
+                });
             }
             let link = head.unwrap_or(at);
             self.report.streams.push(ChainStream {
