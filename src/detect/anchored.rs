@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use regex::bytes::Regex;
+use regex_automata::{meta, util::syntax};
 
 use super::Sink;
 use super::bytes::{ends_word, entropy, is_word, starts_word};
@@ -45,7 +45,7 @@ pub(super) struct Run {
 
 struct Pattern {
     rule: Arc<Rule>,
-    regex: Regex,
+    regex: meta::Regex,
     lead: usize,
     min_len: usize,
     spaced: bool,
@@ -64,7 +64,7 @@ impl Anchored {
         let mut by_anchor: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
         for (rule, spec) in specs {
             let Some(pattern) = &spec.pattern else { continue };
-            match Regex::new(&format!("^(?:{pattern})")) {
+            match compile(pattern) {
                 Ok(regex) => {
                     for anchor in &spec.anchors {
                         by_anchor.entry(anchor).or_default().push(u16::try_from(rules.len()).unwrap_or(u16::MAX));
@@ -82,7 +82,7 @@ impl Anchored {
                         weak: spec.weak_confidence,
                     });
                 }
-                Err(error) => faults.push((spec.id.clone(), error.to_string())),
+                Err(error) => faults.push((spec.id.clone(), error)),
             }
         }
         let (words, symbols): (Vec<_>, Vec<_>) =
@@ -162,6 +162,15 @@ impl Anchored {
     }
 }
 
+/// Without the automata that look for where a match begins, and with small tables: it begins at the anchor, few anchors are met,
+/// and there are hundreds of patterns.
+fn compile(pattern: &str) -> Result<meta::Regex, String> {
+    let config = meta::Config::new().utf8_empty(false).hybrid(false).dfa(false).onepass_size_limit(Some(8 << 10));
+    let bytes = syntax::Config::new().utf8(false);
+    let built = meta::Builder::new().configure(config).syntax(bytes).build(&format!("^(?:{pattern})"));
+    built.map_err(|error| error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string))
+}
+
 fn bucket(key: u32) -> usize {
     (hash(key) as usize) & (BUCKETS - 1)
 }
@@ -189,13 +198,15 @@ impl Pattern {
         let window = &text[start..end];
         // With a group, the group is the credential, and what is around it names it.
         let found = if self.grouped {
-            self.regex.captures(window).and_then(|groups| groups.get(1))
+            let mut groups = self.regex.create_captures();
+            self.regex.captures(window, &mut groups);
+            groups.get_group(1)
         } else {
-            self.regex.find(window)
+            self.regex.find(window).map(|found| found.span())
         };
         let Some(found) = found else { return };
-        let (start, end) = (start + found.start(), start + found.end());
-        let value = found.as_bytes();
+        let value = &window[found.range()];
+        let (start, end) = (start + found.start, start + found.end);
         if !ends_word(text, end) || entropy(value) < self.min_entropy || is_placeholder(value) || is_counted(value) {
             return;
         }
