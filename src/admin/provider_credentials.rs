@@ -17,7 +17,7 @@ use super::trail::Act;
 use crate::authn::credential_place;
 use crate::domain::{CredentialId, Secret, Timestamp, UserId, WorkspaceId};
 use crate::store::{NewProviderCredential, ProviderCredentialRecord};
-use crate::upstream::{Trial, credential_header, try_credential};
+use crate::upstream::{Credential, Trial, try_credential};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(remove)).routes(routes!(test))
@@ -69,7 +69,8 @@ pub struct ProviderCredentialCreate {
     upstream: String,
     #[schema(min_length = 1, max_length = 100, example = "Team account")]
     name: String,
-    /// Stored encrypted, and never shown again.
+    /// Stored encrypted, and never shown again. For Bedrock an API key, or the key pair that requests are signed with:
+    /// `ACCESS_KEY_ID:SECRET_ACCESS_KEY`, with `:SESSION_TOKEN` after it for temporary credentials.
     #[schema(value_type = String, write_only, min_length = 8, max_length = 4096, example = "sk-proj-0123456789abcdef")]
     credential: Secret<String>,
 }
@@ -125,8 +126,8 @@ async fn create(
         return Err(Problem::validation(vec![Fault::at("/upstream", "is not the name of an upstream")]));
     };
     let text = body.credential.expose();
-    if credential_header(upstream.dialect, text).is_none() {
-        return Err(Problem::validation(vec![Fault::at("/credential", "cannot stand in a header field")]));
+    if let Err(fault) = Credential::of(upstream, text) {
+        return Err(Problem::validation(vec![Fault::at("/credential", fault)]));
     }
     admin.allow(body.workspace_id)?;
     let id = CredentialId::new();

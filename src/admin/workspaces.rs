@@ -16,7 +16,7 @@ use super::extract::{
 };
 use super::problem::{Code, Fault, Problem};
 use super::trail::Act;
-use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceConfig, WorkspaceId};
+use crate::domain::{OrgId, PolicyId, Timestamp, WorkspaceConfig, WorkspaceId, is_model_name};
 use crate::store::{NewWorkspace, TenantTx, WorkspaceColumn, WorkspacePatch, WorkspaceRecord};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -93,14 +93,44 @@ pub struct WorkspaceCreate {
 /// As it is stored.
 ///
 /// # Errors
-/// 422: every upstream that the configuration does not have.
+/// 422: every upstream that the configuration does not have, and what cannot be the name of a model.
 fn checked(api: &Api, config: &WorkspaceConfig) -> Result<serde_json::Value, Problem> {
     let names = config.allowed_upstreams.iter().flatten().enumerate();
-    let faults: Vec<Fault> = names
+    let mut faults: Vec<Fault> = names
         .filter(|(_, name)| !api.state.config.upstreams.contains_key(*name))
         .map(|(i, _)| Fault::at(format!("/config/allowed_upstreams/{i}"), "is not the name of an upstream"))
         .collect();
+    faults.extend(model_faults(config));
     if faults.is_empty() { Ok(serde_json::json!(config)) } else { Err(Problem::validation(faults)) }
+}
+
+/// Aliases of one workspace.
+const MAX_ALIASES: usize = 100;
+
+fn model_faults(config: &WorkspaceConfig) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (key, globs) in [("allowed_models", &config.allowed_models), ("denied_models", &config.denied_models)] {
+        for (i, glob) in globs.iter().flatten().enumerate() {
+            if !is_model_name(&glob.replace(['*', '?'], "x")) {
+                let message = "is not the name of a model, with `*` and `?` for what may differ";
+                faults.push(Fault::at(format!("/config/{key}/{i}"), message));
+            }
+        }
+    }
+    let aliases = config.model_aliases.as_ref();
+    if aliases.is_some_and(|aliases| aliases.len() > MAX_ALIASES) {
+        faults.push(Fault::at("/config/model_aliases", format!("has more than {MAX_ALIASES} names")));
+    }
+    for (alias, model) in aliases.into_iter().flatten() {
+        let pointer = || format!("/config/model_aliases/{}", alias.replace('~', "~0").replace('/', "~1"));
+        if !is_model_name(alias) {
+            faults.push(Fault::at(pointer(), "has a name that no model can have"));
+        }
+        if !is_model_name(model) {
+            faults.push(Fault::at(pointer(), "is not the name of a model"));
+        }
+    }
+    faults
 }
 
 impl Input for WorkspaceCreate {

@@ -269,6 +269,31 @@ fn upstreams_are_added_changed_and_removed() {
 }
 
 #[test]
+fn faults_of_providers_and_their_tls_are_told_at_once() {
+    let text = "upstreams:
+  openai: { azure_api_version: '2024?', aws_region: eu-west-1, client_key_file: k.pem, total_timeout: 0s }
+  ollama: { sni: a/b, client_cert_file: c.pem, client_key_file: k.pem }
+  gemini: { azure_api_version: 2024-10-21, credential_field: key_parameter }
+  anthropic: { credential_field: cookie }
+";
+    let told = faults(text, &[], &[]);
+    for key in [
+        "upstreams.openai.azure_api_version: must",
+        "upstreams.openai.aws_region: needs",
+        "upstreams.openai.client_cert_file: is missing",
+        "upstreams.openai.total_timeout:",
+        "upstreams.ollama.sni: must",
+        "upstreams.ollama.sni: needs",
+        "upstreams.ollama.client_cert_file: needs",
+        "upstreams.gemini.azure_api_version: needs",
+        "upstreams.anthropic.credential_field:",
+    ] {
+        assert_eq!(told.iter().filter(|fault| fault.starts_with(key)).count(), 1, "{key} in {told:#?}");
+    }
+    assert_eq!(told.len(), 9, "{told:#?}");
+}
+
+#[test]
 fn what_kubernetes_puts_into_the_environment_is_not_ours() {
     let pairs = [
         ("SENTINEL_SERVICE_HOST", "10.0.0.1"),
@@ -318,7 +343,14 @@ fn the_reference_file_holds_every_key_with_its_default() {
     assert_eq!(written, expected);
     for optional in [
         "# api_key:",
+        "# credential_field:",
+        "# azure_api_version:",
+        "# aws_region:",
         "# ca_file:",
+        "# client_cert_file:",
+        "# client_key_file:",
+        "# sni:",
+        "# total_timeout:",
         "# addresses:",
         "# balance:",
         "# fallback:",

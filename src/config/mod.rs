@@ -34,7 +34,7 @@ pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
 pub use secrets::{SecretsError, ensure_secrets};
 pub use units::{ByteSize, HumanDuration};
-pub use upstreams::{Balance, RouteConfig, UpstreamConfig, default_upstreams};
+pub use upstreams::{Balance, CredentialField, RouteConfig, UpstreamConfig, default_upstreams};
 
 /// Where Sentinel runs; decides how strict it is at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -266,7 +266,14 @@ fn complete(upstream: &mut Value) {
     if let Value::Mapping(keys) = upstream {
         for optional in [
             "api_key",
+            "credential_field",
+            "azure_api_version",
+            "aws_region",
             "ca_file",
+            "client_cert_file",
+            "client_key_file",
+            "sni",
+            "total_timeout",
             "addresses",
             "balance",
             "fallback",

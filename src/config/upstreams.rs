@@ -16,15 +16,36 @@ pub struct UpstreamConfig {
     /// client's own credential goes on.
     #[serde(default, serialize_with = "super::secrets::masked", skip_serializing_if = "Option::is_none")]
     pub api_key: Option<crate::domain::Secret<String>>,
+    /// Where a credential travels; without it where servers of the dialect look for it ([`CredentialField`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_field: Option<CredentialField>,
+    /// Makes the upstream an Azure OpenAI resource: `/v1/…` goes to its deployments, by the names of models, with this
+    /// `api-version` where the client names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_api_version: Option<String>,
+    /// The region that requests to Bedrock are signed for, where the host of `url` does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws_region: Option<String>,
     /// PEM file with further root certificates for this upstream's TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<std::path::PathBuf>,
+    /// PEM files with the certificate, followed by those that issued it, and the key that the upstream is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert_file: Option<std::path::PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key_file: Option<std::path::PathBuf>,
+    /// The name that TLS asks for and verifies, in place of the host of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
     /// For the TCP connection; the TLS handshake may take as long again.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: HumanDuration,
     /// Between two reads of an answer: how long a model may think.
     #[serde(default = "read_timeout")]
     pub read_timeout: HumanDuration,
+    /// From the moment a request is sent to the end of its answer (no limit).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout: Option<HumanDuration>,
     #[serde(default = "idle_timeout")]
     pub idle_timeout: HumanDuration,
     /// `host:port` of each server that answers for `url`, in place of its host and port; `Host` and the name that TLS
@@ -41,7 +62,9 @@ pub struct UpstreamConfig {
     /// Requests under way at the same time, per node; what is beyond goes to a fallback or is answered with 429 (no limit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<std::num::NonZeroUsize>,
-    /// Failures in a row (no connection, or a 5xx) after which an address is left out ([`Self::EJECT_AFTER`]).
+    /// Failures in a row after which an address is left out ([`Self::EJECT_AFTER`]): no connection, 502, 503 or 504. What a
+    /// request may have provoked (500, an answer that breaks off or does not come) counts where the failure before it was
+    /// another organization's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eject_after: Option<std::num::NonZeroU32>,
     /// For how long the first time; doubled each time after, up to 32 times ([`Self::EJECT_FOR`]).
@@ -53,6 +76,22 @@ pub struct UpstreamConfig {
     /// Between two of these questions ([`Self::HEALTH_INTERVAL`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_interval: Option<HumanDuration>,
+}
+
+/// Where a credential travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialField {
+    /// `Authorization: Bearer`: OpenAI, Ollama, and Bedrock's API keys.
+    Bearer,
+    /// `X-API-Key`: Anthropic.
+    XApiKey,
+    /// `api-key`: Azure.
+    ApiKey,
+    /// `x-goog-api-key`: Gemini.
+    XGoogApiKey,
+    /// `?key=`: Gemini as well.
+    KeyParameter,
 }
 
 /// How one of several addresses is chosen.
@@ -101,9 +140,16 @@ impl UpstreamConfig {
             dialect,
             url: url.into(),
             api_key: None,
+            credential_field: None,
+            azure_api_version: None,
+            aws_region: None,
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            sni: None,
             connect_timeout: connect_timeout(),
             read_timeout: read_timeout(),
+            total_timeout: None,
             idle_timeout: idle_timeout(),
             addresses: Vec::new(),
             balance: Balance::default(),

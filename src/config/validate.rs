@@ -1,6 +1,7 @@
 //! What no type can say: bounds, and settings that must fit together.
 
-use super::{ByteSize, Config, HumanDuration};
+use super::{ByteSize, Config, HumanDuration, UpstreamConfig};
+use crate::domain::Dialect;
 
 /// Every fault, as (path of the key, what is wrong). Values that may carry a credential are not quoted.
 pub(super) fn faults(config: &Config) -> Vec<(String, String)> {
@@ -182,11 +183,18 @@ fn upstreams(config: &Config, faults: &mut Faults) {
         ] {
             faults.durations([(&format!("upstreams.{name}.{key}"), duration)]);
         }
-        for (key, duration) in [("eject_for", upstream.eject_for), ("health_interval", upstream.health_interval)] {
+        for (key, duration) in [
+            ("total_timeout", upstream.total_timeout),
+            ("eject_for", upstream.eject_for),
+            ("health_interval", upstream.health_interval),
+        ] {
             if let Some(duration) = duration {
                 faults.durations([(&format!("upstreams.{name}.{key}"), duration)]);
             }
         }
+    }
+    for (name, upstream) in &config.upstreams {
+        provider(name, upstream, faults);
     }
     for (index, route) in config.routes.iter().enumerate() {
         if !route.path.starts_with('/') {
@@ -194,6 +202,43 @@ fn upstreams(config: &Config, faults: &mut Faults) {
         }
         if !config.upstreams.contains_key(&route.upstream) {
             faults.push(format!("routes[{index}].upstream"), format!("there is no upstream `{}`", route.upstream));
+        }
+    }
+}
+
+/// What holds for some providers alone, and for TLS.
+fn provider(name: &str, upstream: &UpstreamConfig, faults: &mut Faults) {
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let mut fault = |key: &str, message: &str| faults.push(format!("upstreams.{name}.{key}"), message);
+    for (key, value, dialect, needs) in [
+        ("azure_api_version", &upstream.azure_api_version, Dialect::Openai, "needs the dialect openai"),
+        ("aws_region", &upstream.aws_region, Dialect::Bedrock, "needs the dialect bedrock"),
+    ] {
+        let Some(value) = value else { continue };
+        if !plain(value) {
+            fault(key, "must consist of letters, digits and `-`");
+        }
+        if upstream.dialect != dialect {
+            fault(key, needs);
+        }
+    }
+    for (key, there, other) in [
+        ("client_cert_file", &upstream.client_cert_file, &upstream.client_key_file),
+        ("client_key_file", &upstream.client_key_file, &upstream.client_cert_file),
+    ] {
+        if there.is_none() && other.is_some() {
+            fault(key, "is missing: a certificate and its key come together");
+        }
+    }
+    let host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
+    if upstream.sni.as_ref().is_some_and(|sni| sni.is_empty() || !sni.bytes().all(host)) {
+        fault("sni", "must be the name of a host");
+    }
+    if !upstream.url.starts_with("https://") {
+        for (key, set) in [("client_cert_file", upstream.client_cert_file.is_some()), ("sni", upstream.sni.is_some())] {
+            if set {
+                fault(key, "needs a url that begins with https://");
+            }
         }
     }
 }

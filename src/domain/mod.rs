@@ -23,4 +23,4 @@ pub use ids::{
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};
-pub use workspace_config::{CredentialSource, WorkspaceConfig};
+pub use workspace_config::{CredentialSource, WorkspaceConfig, is_model_name};

@@ -2,6 +2,7 @@
 //! gateway, `/process`, the command line, tests and benches.
 
 mod answer;
+mod models;
 mod receipt;
 mod splice;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 mod tokens;
 
 pub use answer::{AnswerLimits, AnswerReport, AnswerStream, Flow, InspectedAnswer, Stop, inspect_answer};
+pub use models::Named;
 pub use tokens::{Restorer, Seal, Vault};
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use crate::detect::Engine;
 use crate::domain::{
     Action, AuditFinding, Category, Coverage, Detector, Dialect, Direction, Finding, Judged, Role, Verdict,
+    WorkspaceConfig, is_model_name,
 };
 use crate::policy::CompiledPolicy;
 use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
@@ -51,6 +54,8 @@ pub struct Inspection {
     pub findings: Vec<AuditFinding>,
     pub coverage: Coverage,
     pub model: Option<String>,
+    /// What the workspace says about the models that the body names.
+    pub named: Named,
     pub stream: bool,
     pub user_id: Option<String>,
     /// Meaningless when the verdict blocks: nothing is forwarded then.
@@ -71,6 +76,7 @@ impl Inspection {
             findings: Vec::new(),
             coverage: Coverage { received, ..Coverage::default() },
             model: None,
+            named: Named::Nothing,
             stream: false,
             user_id: None,
             forward: Forward::AsReceived,
@@ -80,12 +86,6 @@ impl Inspection {
     }
 }
 
-/// Whether a row may keep `model`: the names of providers' models, also as paths and resource names, have no spaces, and
-/// what has is a text in the wrong place.
-fn is_model_name(model: &str) -> bool {
-    model.len() <= 128 && model.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b))
-}
-
 /// Runs an inspection; None when it panicked, so that the policy can say what becomes of the request.
 pub fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(inspect)).ok()
@@ -93,7 +93,8 @@ pub fn contained<T>(inspect: impl FnOnce() -> T) -> Option<T> {
 
 /// Inspects a request's body. An empty body is clean.
 ///
-/// `seal` is for tokens in requests whose conversation is kept elsewhere; without it their values are redacted.
+/// `seal` is for tokens in requests whose conversation is kept elsewhere; without it their values are redacted. `workspace`
+/// is for what it says about models.
 ///
 /// # Errors
 /// [`Unreadable`]: the body cannot be looked at, so it must not be forwarded.
@@ -103,6 +104,7 @@ pub fn inspect(
     body: RequestBody<'_>,
     limits: &ReadLimits,
     seal: Option<&Seal>,
+    workspace: Option<&WorkspaceConfig>,
 ) -> Result<Inspection, Unreadable> {
     inspect_with(
         |text, segment, role, found| engine.scan_with(text, segment, role, policy.custom(), found),
@@ -111,6 +113,7 @@ pub fn inspect(
         limits,
         policy.binary(),
         (policy.tokens(), seal),
+        workspace,
     )
 }
 
@@ -122,6 +125,7 @@ fn inspect_with(
     limits: &ReadLimits,
     binary: BinaryRule,
     (labels, seal): (Option<&Labels>, Option<&Seal>),
+    workspace: Option<&WorkspaceConfig>,
 ) -> Result<Inspection, Unreadable> {
     let decoded = protocol::decode(body.bytes, body.content_encoding, limits)?;
     let mut document = protocol::read(body.dialect, body.content_type, &decoded, limits, binary)?;
@@ -133,6 +137,7 @@ fn inspect_with(
     }
     let verdict = decide(findings, &|segment| document.role(segment));
 
+    let (named, renamed) = workspace.map(|workspace| models::judge(&document, workspace)).unwrap_or_default();
     let mut assigned = Assigned::default();
     let forward = if verdict.blocked() {
         Forward::AsReceived
@@ -141,7 +146,7 @@ fn inspect_with(
         if let Some(labels) = labels {
             assigned = tokenized(&document, labels, seal, &mut found);
         }
-        let splice = Splice::of_document(&document, &found);
+        let splice = Splice::of_document(&document, &found).with(renamed);
         if splice.is_empty() { Forward::AsReceived } else { Forward::Redacted(splice.apply(&decoded).into()) }
     };
     let findings = receipt::findings(
@@ -157,6 +162,7 @@ fn inspect_with(
         findings,
         coverage,
         model: document.model.filter(|model| is_model_name(model)),
+        named,
         stream: document.stream,
         user_id: document.user_id,
         forward,

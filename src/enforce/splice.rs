@@ -95,6 +95,20 @@ impl Splice {
         Self { edits }
     }
 
+    /// With `others`, which are in order and apart; they win where both want the same bytes.
+    pub(super) fn with(mut self, others: Vec<(Range<usize>, String)>) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let Self { edits: others } = Self::of_edits(others);
+        self.edits.retain(|edit| {
+            others.iter().all(|other| edit.range.end <= other.range.start || other.range.end <= edit.range.start)
+        });
+        self.edits.extend(others);
+        self.edits.sort_by_key(|edit| edit.range.start);
+        self
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }

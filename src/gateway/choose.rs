@@ -1,11 +1,14 @@
 //! Which upstream and which of its addresses a request goes to, and what is learnt from how that went.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
+
+use crate::config::UpstreamConfig;
+use crate::upstream::Endpoint;
 
 use super::context::{Context, InFlight};
 use super::problem::Problem;
@@ -68,12 +71,13 @@ impl Gate {
             if !caller.config.allows(&next.name, next.dialect) || !next.is_available() {
                 continue;
             }
+            let Some(route) = &context.route else { return false };
+            let Some(path) = next.path_for(&route.path, context.forwarding.model.as_deref()) else { continue };
             let Some(place) = next.admit() else { continue };
             let Ok(credential) = self.credential(context, next).await else { continue };
             let Some(route) = &mut context.route else { return false };
-            let path = route.path.strip_prefix(&route.upstream.prefix).unwrap_or(&route.path);
-            route.path = [&next.prefix, path].concat();
             route.upstream = next.clone();
+            context.forwarding.path = path;
             context.credential = credential;
             context.place = Some(place);
             context.lease = None;
@@ -146,23 +150,35 @@ impl Gate {
         let Some(lease) = &context.lease else { return };
         let status = head.status.as_u16();
         if matches!(status, 429 | 503)
-            && let Some(pause) = head.headers.get(RETRY_AFTER).and_then(seconds)
+            && let Some(pause) = head.headers.get(RETRY_AFTER).and_then(pause)
         {
             // 429 is about the credential: a workspace with one of its own does not decide for the others.
             if status == 503 || self.is_operators_credential(context) {
                 lease.wait(pause);
             }
-        } else if status >= 500 {
-            self.failed(context);
-        } else {
-            lease.succeeded();
+            return;
+        }
+        match status {
+            502..=504 => self.failed(context),
+            500.. => self.failed_doubtfully(context),
+            _ => lease.succeeded(),
         }
     }
 
     /// The address did not do what it is there for.
-    pub(super) fn failed(&self, context: &Context) {
+    fn failed(&self, context: &Context) {
+        self.left_out(context, Endpoint::failed);
+    }
+
+    /// So it seems; it may be the request that brought it about.
+    pub(super) fn failed_doubtfully(&self, context: &Context) {
+        let org = context.caller.as_deref().map_or(1, |caller| caller.org_id.uuid().as_u64_pair().1 | 1);
+        self.left_out(context, |lease, config| lease.failed_doubtfully(config, org));
+    }
+
+    fn left_out(&self, context: &Context, failed: impl FnOnce(&Endpoint, &UpstreamConfig) -> bool) {
         let (Some(lease), Some(route)) = (&context.lease, &context.route) else { return };
-        if lease.failed(&route.upstream.config) {
+        if failed(lease, &route.upstream.config) {
             let upstream = &*route.upstream.name;
             tracing::warn!(upstream, address = %lease.address, "an address is left out for a while: it failed repeatedly");
             self.state.metrics.upstream_ejections.with_label_values(&[upstream]).inc();
@@ -175,7 +191,28 @@ impl Gate {
     }
 }
 
-/// `Retry-After` in seconds; a date, which no provider sends, is not read.
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// `Retry-After`: seconds, or the date (RFC 9110, 10.2.3), which may have passed.
+fn pause(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
+    text.parse().map(Duration::from_secs).ok().or_else(|| httpdate::parse_http_date(text).ok().map(until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let read = |text: &str| pause(&HeaderValue::from_str(text).unwrap());
+        assert_eq!(read(" 120 "), Some(Duration::from_secs(120)));
+        let hour = Duration::from_secs(3600);
+        let later = read(&httpdate::fmt_http_date(SystemTime::now() + 2 * hour)).unwrap();
+        assert!(later > hour && later <= 2 * hour, "{later:?}");
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("Sunday, 06-Nov-94 08:49:37 GMT"), Some(Duration::ZERO), "the form that is obsolete");
+        for nothing in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994"] {
+            assert_eq!(read(nothing), None, "{nothing}");
+        }
+    }
 }

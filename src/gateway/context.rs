@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::HeaderValue;
 use prometheus::IntGauge;
 
 use crate::authn::Caller;
@@ -11,7 +12,7 @@ use crate::domain::{Action, Clock, Dialect, Outcome, RequestId, Source, Timestam
 use crate::enforce::{Inspection, Restorer};
 use crate::limits::Allowance;
 use crate::policy::CompiledPolicy;
-use crate::upstream::{Lease, Place, Route, Upstream};
+use crate::upstream::{Credential, Lease, Place, Route, Upstream};
 
 use super::answering::Answering;
 use super::replay::Home;
@@ -37,11 +38,16 @@ pub(super) struct Failure {
 /// What goes to the upstream, apart from the bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forwarding {
-    pub length: usize,
+    /// The bytes, as they were looked at.
+    pub body: Bytes,
     /// The body is not the one that came: fields that describe its coding or digest no longer hold.
     pub rewritten: bool,
-    /// The query, without the question mark.
+    /// The upstream's path.
+    pub path: String,
+    /// The query, without the question mark and without what the upstream's own configuration adds.
     pub query: String,
+    /// The model as it is sent, where one is named.
+    pub model: Option<String>,
 }
 
 /// Made when the head of a request is complete.
@@ -59,8 +65,8 @@ pub(super) struct Context {
     pub label: &'static str,
     pub route: Option<Route>,
     pub caller: Option<Arc<Caller>>,
-    /// What the upstream is presented instead of the client's own credential, and the field it travels in.
-    pub credential: Option<(HeaderName, HeaderValue)>,
+    /// What the upstream is presented instead of the client's own credential.
+    pub credential: Option<Credential>,
     pub policy: Option<Arc<CompiledPolicy>>,
     /// The policy as a header field names it, where it is not `policy`.
     pub policy_shown: Option<String>,

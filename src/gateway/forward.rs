@@ -10,15 +10,16 @@ use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use prometheus::{Histogram, IntGauge};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use crate::authn::ApiKeySecret;
 use crate::telemetry::Metrics;
-use crate::upstream::{Upstream, credential_header};
+use crate::upstream::{AwsKey, Credential, Upstream};
 
 use super::context::Context;
 use super::problem::Problem;
@@ -32,9 +33,10 @@ const H2_STREAMS: usize = 100;
 /// What is made once of an upstream's configuration.
 pub(super) struct Destination {
     pub host: HeaderValue,
-    /// The operator's credential and the field it travels in.
-    pub credential: Option<(HeaderName, HeaderValue)>,
+    /// The operator's.
+    pub credential: Option<Credential>,
     ca: Option<Arc<CaType>>,
+    client_certificate: Option<Arc<CertKey>>,
     pub duration: Histogram,
     pub first_byte: Histogram,
     pub connect: Histogram,
@@ -51,8 +53,8 @@ impl Destination {
         let credential = match &upstream.config.api_key {
             None => None,
             Some(key) => Some(
-                credential_header(upstream.dialect, key.expose())
-                    .ok_or_else(|| format!("upstreams.{name}.api_key: cannot stand in a header field"))?,
+                Credential::of(&upstream.config, key.expose())
+                    .map_err(|fault| format!("upstreams.{name}.api_key: {fault}"))?,
             ),
         };
         let ca = match &upstream.config.ca_file {
@@ -61,10 +63,18 @@ impl Destination {
                 Some(roots(file).map_err(|fault| format!("upstreams.{name}.ca_file: {}: {fault}", file.display()))?)
             }
         };
+        let client_certificate =
+            match (&upstream.config.client_cert_file, &upstream.config.client_key_file) {
+                (Some(certificate), Some(key)) => Some(client_certificate(certificate, key).map_err(|fault| {
+                    format!("upstreams.{name}.client_cert_file: {}: {fault}", certificate.display())
+                })?),
+                _ => None,
+            };
         Ok(Self {
             host,
             credential,
             ca,
+            client_certificate,
             duration: metrics.upstream_duration.with_label_values(&[name]),
             first_byte: metrics.upstream_ttfb.with_label_values(&[name]),
             connect: metrics.upstream_connect.with_label_values(&[name]),
@@ -75,18 +85,35 @@ impl Destination {
 
 /// The system's roots and those of `file`: pingora takes a peer's list instead of its own, not beside it.
 fn roots(file: &std::path::Path) -> std::result::Result<Arc<CaType>, String> {
-    let mut own: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("not a PEM file with certificates: {error}"))?;
-    if own.is_empty() {
-        return Err("it has no certificate".to_owned());
-    }
+    let mut own = certificates(file)?;
     let mut usable = rustls::RootCertStore::empty();
     for certificate in &own {
         usable.add(certificate.clone()).map_err(|error| format!("a certificate cannot be used: {error}"))?;
     }
     own.extend(pingora::tls::load_native_certs().unwrap_or_default());
     Ok(own.into_iter().map(|certificate| WrappedX509::new(certificate.as_ref().to_vec(), parse_x509)).collect())
+}
+
+/// # Errors
+/// Why the file has no certificate to offer.
+fn certificates(file: &std::path::Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("not a PEM file with certificates: {error}"))?;
+    if found.is_empty() { Err("it has no certificate".to_owned()) } else { Ok(found) }
+}
+
+/// What the upstream is shown of Sentinel. Checked here: pingora would only notice at the first connection.
+fn client_certificate(
+    certificate: &std::path::Path,
+    key: &std::path::Path,
+) -> std::result::Result<Arc<CertKey>, String> {
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("its key cannot be read: {error}"))?;
+    let der = key.secret_der().to_vec();
+    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::aws_lc_rs::default_provider())
+        .map_err(|error| format!("it cannot be used with its key: {error}"))?;
+    Ok(Arc::new(CertKey::new(chain.into_iter().map(|certificate| certificate.as_ref().to_vec()).collect(), der)))
 }
 
 /// Whether a client's header field stays behind.
@@ -108,7 +135,14 @@ fn stays_behind(name: &str, own_credential: bool, rewritten: bool) -> bool {
         // Whoever stands behind a gateway does not learn who stands before it, nor take their word for it.
         "cookie" | "cookie2" | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "true-client-ip"
         | "cf-connecting-ip" => true,
-        "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" => own_credential,
+        "authorization"
+        | "x-api-key"
+        | "api-key"
+        | "ocp-apim-subscription-key"
+        | "x-goog-api-key"
+        | "x-amz-security-token"
+        | "x-amz-date"
+        | "x-amz-content-sha256" => own_credential,
         "content-encoding" | "content-md5" | "content-digest" | "repr-digest" | "digest" => rewritten,
         // Some servers take an underscore for a dash.
         "content_length" | "transfer_encoding" | "content_type" | "content_encoding" => true,
@@ -150,7 +184,7 @@ impl Gate {
         };
         let upstream = &route.upstream;
         // An empty name would switch verification off; an IP address is verified as one.
-        let name = if upstream.tls { upstream.host.clone() } else { String::new() };
+        let name = if upstream.tls { upstream.sni().to_owned() } else { String::new() };
         let mut peer = HttpPeer::new(lease.address, upstream.tls, name);
         let config = &upstream.config;
         peer.group_key = upstream.index as u64;
@@ -164,7 +198,10 @@ impl Gate {
         options.max_h2_streams = H2_STREAMS;
         if upstream.tls {
             options.alpn = ALPN::H2H1;
-            options.ca = self.destinations.get(upstream.index).and_then(|destination| destination.ca.clone());
+            if let Some(destination) = self.destinations.get(upstream.index) {
+                options.ca.clone_from(&destination.ca);
+                peer.client_cert_key.clone_from(&destination.client_certificate);
+            }
         } else {
             options.alpn = joined::protocol();
         }
@@ -172,7 +209,7 @@ impl Gate {
     }
 
     /// # Errors
-    /// Never in practice: what is inserted was checked.
+    /// Never in practice: what is inserted was checked, and what is signed is well formed.
     pub(super) fn upstream_head(&self, head: &mut RequestHeader, context: &Context) -> Result<()> {
         let Some(route) = &context.route else { return Ok(()) };
         let Some(destination) = self.destinations.get(route.upstream.index) else { return Ok(()) };
@@ -182,26 +219,44 @@ impl Gate {
         let own_credential = context.credential.is_some() || elsewhere;
         clean(head, own_credential, forwarding.rewritten)?;
         head.insert_header(HOST, destination.host.clone())?;
-        if forwarding.length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            head.insert_header(CONTENT_LENGTH, forwarding.length)?;
+        let length = forwarding.body.len();
+        if length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.insert_header(CONTENT_LENGTH, length)?;
         } else {
             head.remove_header(&CONTENT_LENGTH);
         }
         if context.screened.valve.is_some() {
             head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
         }
-        if let Some((name, value)) = &context.credential {
+        if let Some(Credential::Field(name, value)) = &context.credential {
             head.insert_header(name.clone(), value.clone())?;
         }
         let (path, query) = super::framing::split_target(head.raw_path());
+        let wanted = route.upstream.query_for(&forwarding.query, context.credential.as_ref());
         // The target of HTTP/2 also carries the authority that the client asked for.
-        if head.uri.authority().is_some() || path != route.path.as_bytes() || query != forwarding.query.as_bytes() {
-            let target = if forwarding.query.is_empty() {
-                route.path.clone()
-            } else {
-                [&route.path, "?", &forwarding.query].concat()
-            };
+        if head.uri.authority().is_some() || path != forwarding.path.as_bytes() || query != wanted.as_bytes() {
+            let target =
+                if wanted.is_empty() { forwarding.path.clone() } else { [&forwarding.path, "?", &*wanted].concat() };
             head.set_raw_path(target.as_bytes())?;
+        }
+        if let Some(Credential::Aws(key)) = &context.credential {
+            self.sign(head, key, &route.upstream, &forwarding.body)?;
+        }
+        Ok(())
+    }
+
+    /// Signs the head as it stands, and the bytes that follow it.
+    fn sign(&self, head: &mut RequestHeader, key: &AwsKey, upstream: &Upstream, body: &[u8]) -> Result<()> {
+        // Amazon's own clients write the colon of a model's version so, and the signature is over what is written.
+        let target = String::from_utf8_lossy(head.raw_path()).replace(':', "%3A");
+        head.set_raw_path(target.as_bytes())?;
+        let url = format!("https://{}{target}", upstream.authority);
+        let now = self.state.clock.now().datetime().into();
+        let fields = key
+            .sign(&head.method, &url, &head.headers, body, now)
+            .map_err(|error| Error::explain(ErrorType::InternalError, error))?;
+        for (name, value) in fields {
+            head.insert_header(name, value)?;
         }
         Ok(())
     }
@@ -229,7 +284,7 @@ impl Gate {
         &self,
         context: &Context,
         upstream: &Upstream,
-    ) -> std::result::Result<Option<(HeaderName, HeaderValue)>, Problem> {
+    ) -> std::result::Result<Option<Credential>, Problem> {
         let Some(caller) = context.caller.as_deref() else { return Err(Problem::invalid_key()) };
         if caller.config.passes_credentials_through() {
             return Ok(None);
@@ -242,9 +297,7 @@ impl Gate {
         let getting = self.state.credentials.get(caller, &upstream.name);
         let own = anchor::on_main(self.main.as_ref(), getting).await.map_err(|error| unguarded(&error))?;
         match own {
-            Some(own) => credential_header(upstream.dialect, own.expose())
-                .map(Some)
-                .ok_or_else(|| unguarded(&"a stored credential cannot stand in a header field")),
+            Some(own) => Credential::of(&upstream.config, own.expose()).map(Some).map_err(|fault| unguarded(&fault)),
             None => Ok(self.destinations.get(upstream.index).and_then(|destination| destination.credential.clone())),
         }
     }
@@ -282,7 +335,8 @@ pub(super) fn kind_of(error: &Error) -> &'static str {
         ErrorType::ConnectTimedout
         | ErrorType::TLSHandshakeTimedout
         | ErrorType::ReadTimedout
-        | ErrorType::WriteTimedout => "timeout",
+        | ErrorType::WriteTimedout
+        | ErrorType::HTTPStatus(504) => "timeout",
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error => "reset",
         _ => "connect",
     }

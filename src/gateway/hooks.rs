@@ -145,7 +145,7 @@ impl ProxyHttp for Gate {
         if from_upstream {
             let kind = forward::kind_of(error);
             if context.unconnected == 0 {
-                self.failed(context);
+                self.failed_doubtfully(context);
             }
             // The cause can carry an address, never a path or a header.
             tracing::warn!(request.id = %context.id, upstream, kind, error = error.etype().as_str(), "an upstream failed");

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 
+use crate::authn::Caller;
 use crate::detect::Engine;
 use crate::domain::{Action, AuditFinding, Dialect, Direction, Role, Verdict};
 use crate::enforce::{self, Forward, Inspection, RequestBody, Seal};
@@ -53,7 +54,9 @@ impl Gate {
             vault: Arc::clone(&self.state.vault),
             place: format!("{}/{}", caller.org_id, caller.workspace_id),
         });
-        let inspected = self.inspect_body(headers, context.dialect, (policy.clone(), seal), &body, query).await?;
+        let caller = context.caller.clone().filter(|caller| caller.config.rules_models());
+        let inspected =
+            self.inspect_body(headers, context.dialect, (policy.clone(), seal, caller), &body, query).await?;
         let mut inspection = match inspected {
             Some(inspected) => {
                 inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?
@@ -96,7 +99,7 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         dialect: Dialect,
-        (policy, seal): (Arc<CompiledPolicy>, Option<Seal>),
+        (policy, seal, caller): (Arc<CompiledPolicy>, Option<Seal>, Option<Arc<Caller>>),
         body: &Bytes,
         query: &str,
     ) -> Result<Option<Result<Inspection, Unreadable>>, Problem> {
@@ -104,7 +107,8 @@ impl Gate {
         let look =
             move |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
                 enforce::contained(|| {
-                    let mut inspection = enforce::inspect(engine, policy, body, limits, seal.as_ref())?;
+                    let workspace = caller.as_deref().map(|caller| &caller.config);
+                    let mut inspection = enforce::inspect(engine, policy, body, limits, seal.as_ref(), workspace)?;
                     if !query.is_empty() {
                         let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
                         merge(&mut inspection, text.verdict, text.findings, query.len());

@@ -13,6 +13,7 @@ mod framing;
 mod hooks;
 mod inspect;
 mod joined;
+mod models;
 mod problem;
 mod process;
 mod query;
@@ -189,19 +190,23 @@ impl Gate {
         let query = query::read(query, upstream.dialect, context.credential.is_some())?;
         let body = self.read_body(session, context).await?;
         let forward = self.inspect(&session.req_header().headers, context, body, &query.text).await?;
-        context.forwarding.length = forward.len();
+        context.forwarding.body = forward.clone();
         context.forwarding.query = query.forward;
+        context.settle_model()?;
         // Before it is recorded, so that a request without a place costs one record, not two.
         self.take_place(context).await?;
         self.begin(session, context).await?;
-        context.forwarded_at = Some(std::time::Instant::now());
+        let now = std::time::Instant::now();
+        context.forwarded_at = Some(now);
+        let total = context.route.as_ref().and_then(|route| route.upstream.config.total_timeout);
+        let deadline = total.and_then(|total| now.checked_add(total.get()));
         // An upstream that compresses although it was not asked to is undone before the answer is looked at.
         session.upstream_compression.adjust_decompression(true);
         let looks = context.policy.as_deref().is_some_and(CompiledPolicy::looks_at_answers);
         if looks || context.restorer.is_some() {
             context.screened.valve = Some(Arc::default());
         }
-        replay::install(session, &mut context.home, forward, context.screened.valve.clone());
+        replay::install(session, &mut context.home, forward, deadline, context.screened.valve.clone());
         Ok(false)
     }
 

@@ -97,6 +97,26 @@ impl Problem {
         Self { final_answer: true, ..Self::new(403, "permission_error", message) }
     }
 
+    /// The workspace's own configuration leaves the model out. The code is the one that OpenAI has for it.
+    pub(super) fn model_not_allowed(model: Option<&str>) -> Self {
+        let message = match model {
+            Some(model) => format!("the workspace of the API key does not allow the model `{model}`"),
+            None => "the workspace of the API key does not allow this model".to_owned(),
+        };
+        Self { final_answer: true, ..Self::new(403, "model_not_found", message) }
+    }
+
+    /// The workspace restricts models, and this request names none where it can be read.
+    pub(super) fn model_not_named() -> Self {
+        let message = "the workspace of the API key restricts models, and the request names none that can be read";
+        Self { final_answer: true, ..Self::new(403, "model_not_found", message) }
+    }
+
+    /// The deployments of Azure are named by models.
+    pub(super) fn model_required() -> Self {
+        Self::new(400, "model_required", "the request names no model, and its upstream needs one")
+    }
+
     pub(super) fn unknown_path() -> Self {
         Self::new(404, "not_found", "the gateway has no such path")
     }

@@ -14,8 +14,7 @@ pub(super) struct Query {
     pub text: String,
 }
 
-/// Reads a query. With `own_credential` the operator's credential replaces the client's, also the one that Gemini's
-/// clients put here.
+/// Reads a query. With `own_credential` the operator's credential replaces the client's, also where clients put it here.
 ///
 /// # Errors
 /// 400: what cannot be decoded, and a Sentinel key, which would end up in logs along the way.
@@ -37,7 +36,7 @@ pub(super) fn read(query: &[u8], dialect: Dialect, own_credential: bool) -> Resu
             ));
         }
         // A credential is no text for the detectors.
-        let credential = dialect == Dialect::Gemini && text.starts_with("key=");
+        let credential = is_credential(dialect, &text);
         if credential && own_credential {
             continue;
         }
@@ -51,6 +50,18 @@ pub(super) fn read(query: &[u8], dialect: Dialect, own_credential: bool) -> Resu
         }
     }
     Ok(read)
+}
+
+/// Whether a decoded pair is what a provider's clients prove themselves with.
+fn is_credential(dialect: Dialect, pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    match dialect {
+        Dialect::Gemini => matches!(name, "key" | "access_token" | "oauth_token"),
+        // A signature in the url.
+        Dialect::Bedrock => name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")),
+        Dialect::Openai => matches!(name, "api-key" | "subscription-key"),
+        Dialect::Anthropic | Dialect::Ollama => false,
+    }
 }
 
 /// Undoes percent-encoding and the plus for a space; None for a lone percent sign or what is not UTF-8.
@@ -95,6 +106,15 @@ mod tests {
         assert_eq!(read(query, Dialect::Gemini, false).unwrap().forward, "alt=sse&key=AIza1");
         assert_eq!(read(query, Dialect::Gemini, true).unwrap().forward, "alt=sse");
         assert!(!read(query, Dialect::Gemini, false).unwrap().text.contains("AIza1"));
+        for (dialect, query) in [
+            (Dialect::Gemini, "a=b&access_token=ya29"),
+            (Dialect::Gemini, "%6Bey=AIza1&a=b"),
+            (Dialect::Bedrock, "X-Amz-Signature=00&a=b&X-Amz-Credential=AKID"),
+            (Dialect::Openai, "subscription-key=1&a=b"),
+        ] {
+            assert_eq!(read(query.as_bytes(), dialect, true).unwrap().forward, "a=b", "{query}");
+            assert_eq!(read(query.as_bytes(), dialect, false).unwrap().forward, query);
+        }
         assert!(read(query, Dialect::Openai, false).unwrap().text.contains("AIza1"));
     }
 

@@ -5,7 +5,7 @@
 //! approved body as a retry buffer without a limit. The first attempt and every later one send the same bytes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
-use pingora::{ErrorType, OrErr as _, Result};
+use pingora::{Error, ErrorType, OrErr as _, Result};
 
 use super::screen::{Resolved, Settled};
 
@@ -105,6 +105,8 @@ struct Replay {
     /// Taken only by `drop`.
     real: Option<Box<ServerSession>>,
     body: Bytes,
+    /// When the upstream has had its time.
+    deadline: Option<Instant>,
     home: Slot,
     valve: Option<Arc<Valve>>,
     /// A head that is held.
@@ -118,12 +120,18 @@ impl Drop for Replay {
 }
 
 /// From here on the upstream gets `body`, on every attempt.
-pub(super) fn install(session: &mut Session, home: &mut Home, body: Bytes, valve: Option<Arc<Valve>>) {
+pub(super) fn install(
+    session: &mut Session,
+    home: &mut Home,
+    body: Bytes,
+    deadline: Option<Instant>,
+    valve: Option<Arc<Valve>>,
+) {
     let slot = Slot::default();
     let nobody = Box::new(ServerSession::new_custom(Box::new(())));
     let real = std::mem::replace(&mut session.downstream_session, nobody);
-    *session.downstream_session =
-        ServerSession::new_custom(Box::new(Replay { real: Some(real), body, home: slot.clone(), valve, head: None }));
+    let replay = Replay { real: Some(real), body, deadline, home: slot.clone(), valve, head: None };
+    *session.downstream_session = ServerSession::new_custom(Box::new(replay));
     home.0 = Some(slot);
 }
 
@@ -246,9 +254,16 @@ impl CustomSession for Replay {
         Ok(None)
     }
 
-    /// Only watches for the client leaving.
+    /// Only watches for the client leaving, and the time. Pingora waits here for as long as it waits for the upstream, which
+    /// has no limit of its own for a whole exchange.
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
-        self.real_mut().read_body_or_idle(true).await
+        let deadline = self.deadline;
+        let idle = self.real_mut().read_body_or_idle(true);
+        let Some(deadline) = deadline else { return idle.await };
+        match tokio::time::timeout_at(deadline.into(), idle).await {
+            Ok(read) => read,
+            Err(_) => Err(Error::explain(ErrorType::HTTPStatus(504), "the upstream's time is over")),
+        }
     }
 
     // Everything else is the real session's.

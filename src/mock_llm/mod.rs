@@ -198,6 +198,8 @@ fn answer(request: &Recorded, json: &serde_json::Value) -> Answer {
     let path = request.target.path();
     match (request.method.as_str(), path) {
         ("POST", "/v1/chat/completions") => openai::chat(json),
+        // Azure's deployments.
+        ("POST", _) if path.starts_with("/openai/") && path.ends_with("/chat/completions") => openai::chat(json),
         ("POST", "/v1/responses") => openai::responses(json),
         ("POST", "/v1/embeddings") => openai::embeddings(json),
         ("GET", "/v1/models") if request.headers.contains_key("anthropic-version") => anthropic::models(),

@@ -162,6 +162,8 @@ impl Path {
 pub struct Document<'a> {
     pub segments: Vec<Segment<'a>>,
     pub model: Option<String>,
+    /// The segments that name a model: one, or one for each request of a batch.
+    pub models: Vec<usize>,
     /// The client asked for a streamed answer.
     pub stream: bool,
     /// The application's own name for its end user: `user` (OpenAI), `metadata.user_id` (Anthropic).
@@ -186,6 +188,12 @@ impl Document<'_> {
     #[must_use]
     pub fn role(&self, segment: usize) -> Role {
         self.segments.get(segment).map_or(Role::Other, |segment| segment.role)
+    }
+
+    /// Whether a segment is the key of a member of the body itself.
+    #[must_use]
+    pub fn is_outermost_key(segment: &Segment<'_>) -> bool {
+        segment.kind == Source::JsonKey && segment.node == Path::NO_NODE
     }
 
     /// Where a segment stands: `messages[2].content[0].text`. A key that no dialect knows is shown as `*`, because it

@@ -44,6 +44,8 @@ pub struct Endpoint {
     load: AtomicU32,
     /// In a row.
     failures: AtomicU32,
+    /// Whose request may have provoked the last failure; zero is nobody's.
+    doubtful: AtomicU64,
     /// In a row, as far as no answer has come between.
     ejections: AtomicU32,
     /// In milliseconds of [`now`]; zero is never.
@@ -59,6 +61,7 @@ impl Endpoint {
             name,
             load: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            doubtful: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
             unhealthy: AtomicBool::new(false),
@@ -79,9 +82,19 @@ impl Endpoint {
         if self.ejections.load(Ordering::Relaxed) != 0 {
             self.ejections.store(0, Ordering::Relaxed);
         }
+        if self.doubtful.load(Ordering::Relaxed) != 0 {
+            self.doubtful.store(0, Ordering::Relaxed);
+        }
     }
 
-    /// No connection, or a 5xx. True when the address is left out from now on.
+    /// A failure that the request may have provoked: it counts where the one before it was another organization's, so that
+    /// no organization takes an address from the others. `org` is never zero.
+    pub fn failed_doubtfully(&self, config: &UpstreamConfig, org: u64) -> bool {
+        let before = self.doubtful.swap(org, Ordering::Relaxed);
+        before != 0 && before != org && self.failed(config)
+    }
+
+    /// No connection, 502, 503 or 504: nothing that a request provokes. True when the address is left out from now on.
     pub fn failed(&self, config: &UpstreamConfig) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         // Requests that were under way when it was left out do not prolong that.
@@ -258,7 +271,7 @@ impl Addresses {
 
 /// # Errors
 /// Why the name has no address that may be used.
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(super) async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
@@ -364,6 +377,18 @@ mod tests {
         assert_eq!(next(&addresses), Some(known[0].address), "the one that is back first");
         let spared = addresses.choose(Balance::LeastLoaded, || 0, Some(known[0].address)).unwrap();
         assert_eq!(spared.address, known[1].address);
+    }
+
+    #[test]
+    fn one_organization_alone_takes_no_address_out() {
+        let (addresses, config) = (several(&["10.0.0.1:1", "10.0.0.2:1"]), config());
+        let known = addresses.known();
+        assert!((0..50).all(|_| !known[0].failed_doubtfully(&config, 7)));
+        assert!(!known[0].failed_doubtfully(&config, 8), "the first that counts of two");
+        assert!(known[0].failed_doubtfully(&config, 7));
+        assert!(!known[1].failed_doubtfully(&config, 7) && !known[1].failed_doubtfully(&config, 8));
+        known[1].succeeded();
+        assert!(!known[1].failed_doubtfully(&config, 7) && !known[1].failed_doubtfully(&config, 8), "not in a row");
     }
 
     #[test]

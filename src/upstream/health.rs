@@ -1,10 +1,11 @@
 //! Asks the addresses of an upstream how they are.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Upstream, credential};
+use super::Upstream;
+use super::credential::{Question, question};
 use crate::config::UpstreamConfig;
 
 /// A single answer that is lost takes no address out.
@@ -12,7 +13,7 @@ const FAILURES: u32 = 2;
 
 /// What is kept of an address between two questions.
 struct Asked {
-    client: reqwest::Client,
+    question: Question,
     /// In a row.
     failures: u32,
 }
@@ -27,8 +28,9 @@ pub(super) async fn keep(upstream: &Arc<Upstream>) {
         asked.retain(|address, _| known.iter().any(|endpoint| endpoint.address == *address));
         for endpoint in known.iter() {
             if let std::collections::hash_map::Entry::Vacant(place) = asked.entry(endpoint.address) {
-                match client(upstream, endpoint.address).await {
-                    Ok(client) => drop(place.insert(Asked { client, failures: 0 })),
+                let patience = upstream.config.connect_timeout.get();
+                match question(&upstream.config, Some(endpoint.address), patience).await {
+                    Ok(question) => drop(place.insert(Asked { question, failures: 0 })),
                     Err(error) => tracing::warn!(upstream = &*upstream.name, error, "health cannot be asked for"),
                 }
             }
@@ -36,7 +38,7 @@ pub(super) async fn keep(upstream: &Arc<Upstream>) {
         // All at the same time: one that hangs does not delay what is learnt of the others.
         let answers = known.iter().map(async |endpoint| {
             let known = asked.get(&endpoint.address)?;
-            Some((endpoint, is_well(upstream, endpoint.address, path, &known.client).await))
+            Some((endpoint, is_well(&known.question, path).await))
         });
         for (endpoint, well) in futures_util::future::join_all(answers).await.into_iter().flatten() {
             let Some(asked) = asked.get_mut(&endpoint.address) else { continue };
@@ -50,23 +52,6 @@ pub(super) async fn keep(upstream: &Arc<Upstream>) {
     }
 }
 
-/// # Errors
-/// What keeps it from being made.
-async fn client(upstream: &Upstream, address: SocketAddr) -> Result<reqwest::Client, String> {
-    let config = &upstream.config;
-    let timeout = config.connect_timeout.get();
-    let client = credential::client(config).await?.timeout(timeout).resolve(&upstream.host, address);
-    client.build().map_err(|error| error.to_string())
-}
-
-async fn is_well(upstream: &Upstream, address: SocketAddr, path: &str, client: &reqwest::Client) -> bool {
-    let scheme = if upstream.tls { "https" } else { "http" };
-    // A name leads to the address by the client's own table; TLS goes on to verify the name.
-    let url = if upstream.host.parse::<IpAddr>().is_ok() {
-        format!("{scheme}://{address}{path}")
-    } else {
-        format!("{scheme}://{}:{}{path}", upstream.host, address.port())
-    };
-    let answer = client.get(url).header(http::header::HOST, &upstream.authority).send().await;
-    answer.is_ok_and(|answer| !answer.status().is_server_error())
+async fn is_well(question: &Question, path: &str) -> bool {
+    question.get("", path).send().await.is_ok_and(|answer| !answer.status().is_server_error())
 }

@@ -3,10 +3,13 @@
 mod address;
 mod credential;
 mod health;
+mod model;
 mod path;
+mod sigv4;
 mod table;
 mod url;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +18,10 @@ use crate::config::Config;
 use crate::domain::Dialect;
 
 pub use address::{Endpoint, Lease};
-pub use credential::{Trial, credential_header, try_credential};
+pub use credential::{Credential, Trial, try_credential};
+pub use model::PathModel;
 pub use path::is_strict;
+pub use sigv4::AwsKey;
 
 use address::Addresses;
 use table::Row;
@@ -26,7 +31,7 @@ use table::Row;
 pub struct Route {
     pub dialect: Dialect,
     pub upstream: Arc<Upstream>,
-    /// The path to ask the upstream for (prefixes of Sentinel's stripped, the upstream's own prepended), without query.
+    /// The path as clients of the dialect write it (prefixes of Sentinel's stripped), without query.
     pub path: String,
     /// For metrics: the matched row of the table, not the path itself.
     pub label: &'static str,
@@ -71,6 +76,31 @@ impl Upstream {
         // Made first, so that it takes back what was counted.
         let place = Place(Arc::clone(self));
         self.config.max_concurrent.is_none_or(|most| before < most.get()).then_some(place)
+    }
+
+    /// The path that it is sent for a [`Route::path`]. None where Azure's path needs a model and the request names none.
+    #[must_use]
+    pub fn path_for(&self, path: &str, model: Option<&str>) -> Option<String> {
+        let azure = self.config.azure_api_version.as_ref().and_then(|_| path.strip_prefix("/v1/"));
+        let Some(rest) = azure else { return Some([&self.prefix, path].concat()) };
+        // What a deployment answers; everything else is the resource's.
+        let of_deployment = ["chat/completions", "completions", "embeddings", "images/", "audio/"];
+        if of_deployment.iter().any(|start| rest.starts_with(start)) {
+            return Some([&self.prefix, "/openai/deployments/", &model::encoded(model?), "/", rest].concat());
+        }
+        Some([&self.prefix, "/openai/", rest].concat())
+    }
+
+    /// The query that it is sent: what it needs is added.
+    #[must_use]
+    pub fn query_for<'q>(&self, query: &'q str, credential: Option<&Credential>) -> Cow<'q, str> {
+        credential::query_with(&self.config, query, credential)
+    }
+
+    /// The name that TLS asks for and verifies.
+    #[must_use]
+    pub fn sni(&self) -> &str {
+        self.config.sni.as_deref().unwrap_or(&self.host)
     }
 
     /// Whether it has an address that is neither ejected nor told to wait nor found unhealthy.
@@ -138,8 +168,17 @@ impl Upstreams {
             } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
                 faults.push(format!("upstreams.{name}: a name is made of letters, digits, `-` and `_`"));
             }
-            if let Some(file) = upstream.ca_file.as_ref().filter(|file| !file.is_file()) {
-                faults.push(format!("upstreams.{name}.ca_file: {} is not a file", file.display()));
+            for (key, file) in [
+                ("ca_file", &upstream.ca_file),
+                ("client_cert_file", &upstream.client_cert_file),
+                ("client_key_file", &upstream.client_key_file),
+            ] {
+                if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {
+                    faults.push(format!("upstreams.{name}.{key}: {} is not a file", file.display()));
+                }
+            }
+            if let Some(Err(fault)) = upstream.api_key.as_ref().map(|key| Credential::of(upstream, key.expose())) {
+                faults.push(format!("upstreams.{name}.api_key: {fault}"));
             }
             let mut names = Vec::with_capacity(upstream.addresses.len());
             for (place, address) in upstream.addresses.iter().enumerate() {
@@ -223,12 +262,7 @@ impl Upstreams {
             if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
                 return Err(NoRoute::Method { dialect: upstream.dialect, allow });
             }
-            Ok(Route {
-                dialect: upstream.dialect,
-                upstream: upstream.clone(),
-                path: [upstream.prefix.as_str(), rest].concat(),
-                label,
-            })
+            Ok(Route { dialect: upstream.dialect, upstream: upstream.clone(), path: rest.to_owned(), label })
         };
         for route in &self.configured {
             if if route.prefix { path.starts_with(&route.path) } else { path == route.path } {

@@ -69,7 +69,8 @@ fn paths_that_both_dialects_have_follow_the_version_header() {
 fn a_named_upstream_gets_the_rest_of_the_path_below_its_own_prefix() {
     let upstreams = upstreams();
     let route = upstreams.route(&Method::POST, "/vllm/v1/chat/completions", false).unwrap();
-    assert_eq!((&*route.upstream.name, route.path.as_str()), ("vllm", "/base/v1/chat/completions"));
+    let sent = route.upstream.path_for(&route.path, None).unwrap();
+    assert_eq!((&*route.upstream.name, sent.as_str()), ("vllm", "/base/v1/chat/completions"));
     assert_eq!(route.label, NAMED_LABEL);
     assert_eq!(
         upstreams.route(&Method::POST, "/openai/v1/chat/completions", false).unwrap().path,
@@ -195,7 +196,7 @@ fn routes_of_the_operator_come_first() {
     let upstreams = Upstreams::new(&config).unwrap();
     let route = upstreams.route(&Method::POST, "/v1/chat/completions", false).unwrap();
     assert_eq!((&*route.upstream.name, route.label), ("vllm", CONFIGURED_LABEL));
-    assert_eq!(route.path, "/base/v1/chat/completions");
+    assert_eq!(route.upstream.path_for(&route.path, None).unwrap(), "/base/v1/chat/completions");
     let route = upstreams.route(&Method::POST, "/azure/deployments/x/chat", false).unwrap();
     assert_eq!((&*route.upstream.name, route.path.as_str()), ("openai", "/azure/deployments/x/chat"));
     assert!(upstreams.route(&Method::POST, "/azure/deployments/", false).is_err());
@@ -209,12 +210,17 @@ fn every_fault_of_upstreams_and_routes_is_told_with_its_key() {
     config.upstreams.insert("bad".into(), UpstreamConfig::new(Dialect::Openai, "nowhere"));
     let mut missing = UpstreamConfig::new(Dialect::Openai, "https://a");
     missing.ca_file = Some("no/such/file.pem".into());
+    missing.client_cert_file = Some("no/such/file.pem".into());
+    missing.client_key_file = Some("no/such/file.pem".into());
     config.upstreams.insert("ca".into(), missing);
     let mut several = UpstreamConfig::new(Dialect::Openai, "http://a");
     several.addresses = vec!["10.0.0.1:80".into(), "10.0.0.1".into(), "http://a:80".into()];
     several.fallback = vec!["several".into(), "openai".into(), "nobody".into(), "gemini".into()];
     several.health_path = Some("health?".into());
     config.upstreams.insert("several".into(), several);
+    let mut signed = UpstreamConfig::new(Dialect::Bedrock, "http://127.0.0.1:1");
+    signed.api_key = Some("AKIDEXAMPLE123456:secret".to_owned().into());
+    config.upstreams.insert("signed".into(), signed);
     config.routes = vec![
         RouteConfig { path: "/x/../y".into(), upstream: "openai".into() },
         RouteConfig { path: "/a*b".into(), upstream: "nobody".into() },
@@ -222,7 +228,16 @@ fn every_fault_of_upstreams_and_routes_is_told_with_its_key() {
     ];
     let faults = Upstreams::new(&config).unwrap_err();
     let told = |start: &str| faults.iter().filter(|fault| fault.starts_with(start)).count();
-    for key in ["upstreams.v1:", "upstreams.b/c:", "upstreams.bad.url:", "upstreams.ca.ca_file:", "routes[0].path:"] {
+    for key in [
+        "upstreams.v1:",
+        "upstreams.b/c:",
+        "upstreams.bad.url:",
+        "upstreams.ca.ca_file:",
+        "upstreams.ca.client_cert_file:",
+        "upstreams.ca.client_key_file:",
+        "upstreams.signed.api_key:",
+        "routes[0].path:",
+    ] {
         assert_eq!(told(key), 1, "{key} in {faults:?}");
     }
     for (key, faults) in [
@@ -238,6 +253,24 @@ fn every_fault_of_upstreams_and_routes_is_told_with_its_key() {
     assert_eq!(told("routes[1].upstream:"), 1, "{faults:?}");
     assert_eq!(told("routes[2].path:"), 1, "{faults:?}");
     assert_eq!(told("routes[2].upstream:"), 0, "an upstream with a fault of its own is not missing: {faults:?}");
+}
+
+#[test]
+fn azures_deployments_are_named_by_models() {
+    let mut config = config();
+    config.upstreams.get_mut("openai").unwrap().azure_api_version = Some("2024-10-21".into());
+    let upstreams = Upstreams::new(&config).unwrap();
+    let azure = upstreams.named("openai").unwrap();
+    for (path, model, sent) in [
+        ("/v1/chat/completions", Some("gpt 4/o"), Some("/openai/deployments/gpt%204%2Fo/chat/completions")),
+        ("/v1/images/generations", Some("dall-e"), Some("/openai/deployments/dall-e/images/generations")),
+        ("/v1/chat/completions", None, None),
+        ("/v1/files", None, Some("/openai/files")),
+        ("/v1/responses", Some("gpt-4o"), Some("/openai/responses")),
+        ("/openai/deployments/d/embeddings", Some("x"), Some("/openai/deployments/d/embeddings")),
+    ] {
+        assert_eq!(azure.path_for(path, model).as_deref(), sent, "{path}");
+    }
 }
 
 #[test]

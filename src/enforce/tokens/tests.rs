@@ -38,7 +38,7 @@ fn asked(body: &Value, place: &str) -> (String, Inspection) {
         content_type: Some("application/json"),
         content_encoding: None,
     };
-    let inspection = inspect(&ENGINE, &POLICY, request, &LIMITS, Some(&seal(place))).unwrap();
+    let inspection = inspect(&ENGINE, &POLICY, request, &LIMITS, Some(&seal(place)), None).unwrap();
     let forwarded = match &inspection.forward {
         Forward::AsReceived => body.to_string(),
         Forward::Redacted(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),

@@ -443,7 +443,12 @@ impl<'a> Walker<'a> {
                     return Ok(());
                 }
             }
-            Slot::Model => self.document.model = Some(self.name(span.clone(), escaped)),
+            Slot::Model => {
+                self.document.model = Some(self.name(span.clone(), escaped));
+                if !span.is_empty() {
+                    self.document.models.push(self.document.segments.len());
+                }
+            }
             Slot::User => self.document.user_id = Some(self.name(span.clone(), escaped)),
             _ => {}
         }

@@ -1,10 +1,13 @@
 //! An upstream behind TLS, and whose credential it is sent.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Sentinel, TestDatabase, chat_body, python, reply};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Sentinel, TestDatabase, chat_body, python, reply, test_config};
 
 struct Provider {
     child: Child,
@@ -12,10 +15,10 @@ struct Provider {
 }
 
 impl Provider {
-    fn start(authority: &Path) -> Self {
+    fn start(arguments: &[&OsStr]) -> Self {
         let mut child = Command::new(python("TEST_PYTHON"))
             .arg(format!("{}/tests/sdk/tls_upstream.py", env!("CARGO_MANIFEST_DIR")))
-            .arg(authority)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("python runs");
@@ -36,7 +39,7 @@ impl Drop for Provider {
 async fn an_upstream_with_its_own_authority_is_verified_and_sent_the_operators_credential() {
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("authority.pem");
-    let provider = Provider::start(&authority);
+    let provider = Provider::start(&[authority.as_os_str()]);
     let sentinel = Sentinel::start_with(TestDatabase::sqlite().await, |config| {
         let upstream = config.upstreams.get_mut("openai").unwrap();
         upstream.url.clone_from(&provider.url);
@@ -54,6 +57,68 @@ async fn an_upstream_with_its_own_authority_is_verified_and_sent_the_operators_c
     let answer = sentinel.post("/v1/messages", chat_body("hello").to_string()).await.expect(502);
     assert_eq!(answer.json()["type"], "error", "an unknown authority is not trusted: {}", answer.text);
     sentinel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_is_asked_for_by_its_own_name_and_shown_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let [authority, certificate, key] =
+        ["authority.pem", "client.pem", "client.key"].map(|name| folder.path().join(name));
+    let name = OsStr::new("provider.internal");
+    let provider = Provider::start(&[authority.as_os_str(), name, certificate.as_os_str(), key.as_os_str()]);
+    let sentinel = Sentinel::start_with(TestDatabase::sqlite().await, |config| {
+        for name in ["openai", "anthropic", "ollama"] {
+            let upstream = config.upstreams.get_mut(name).unwrap();
+            upstream.url.clone_from(&provider.url);
+            upstream.ca_file = Some(authority.clone());
+            upstream.client_cert_file = Some(certificate.clone());
+            upstream.client_key_file = Some(key.clone());
+            upstream.sni = Some("provider.internal".to_owned());
+            upstream.health_path = Some("/health".to_owned());
+            upstream.health_interval = Some("20ms".parse().unwrap());
+        }
+        // Each lacks one of the three.
+        config.upstreams.get_mut("anthropic").unwrap().sni = None;
+        let ollama = config.upstreams.get_mut("ollama").unwrap();
+        (ollama.client_cert_file, ollama.client_key_file) = (None, None);
+        config.upstreams.get_mut("gemini").unwrap().url.clone_from(&provider.url);
+    })
+    .await;
+    for _ in 0..2 {
+        let answer = sentinel.chat("hello").await.expect(200);
+        assert!(answer.text.contains("shown: sentinel.client, asked for: provider.internal"), "{}", answer.text);
+    }
+    let body = chat_body("hello").to_string();
+    for path in ["/v1/messages", "/api/chat", "/v1beta/models/m:generateContent"] {
+        sentinel.post(path, body.clone()).await.expect(502);
+    }
+    // Sentinel's own questions go the same way.
+    for (upstream, result) in [("openai", "accepted"), ("anthropic", "unreachable"), ("ollama", "unreachable")] {
+        let body = json!({"workspace_id": sentinel.tenant.workspace_id, "upstream": upstream, "name": upstream,
+            "credential": "sk-0123456789"});
+        let made = sentinel.admin(Method::POST, "/provider-credentials", Some(body)).await.expect(201).json();
+        let path = format!("/provider-credentials/{}/test", made["id"].as_str().unwrap());
+        let said = sentinel.admin(Method::POST, &path, None).await.expect(200).json();
+        assert_eq!(said["result"], result, "{upstream} {said}");
+    }
+    sentinel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_without_its_own_key_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let [authority, certificate, key, other] =
+        ["authority.pem", "client.pem", "client.key", "other.pem"].map(|name| folder.path().join(name));
+    let name = OsStr::new("provider.internal");
+    let _provider = Provider::start(&[authority.as_os_str(), name, certificate.as_os_str(), key.as_os_str()]);
+    let _twin = Provider::start(&[authority.as_os_str(), name, other.as_os_str(), key.as_os_str()]);
+    let database = TestDatabase::sqlite().await;
+    let mut config = test_config(&database, folder.path(), "https://127.0.0.1:1");
+    let upstream = config.upstreams.get_mut("openai").unwrap();
+    (upstream.client_cert_file, upstream.client_key_file) = (Some(certificate), Some(key));
+    let options = sentinel::server::Options { migrate: true, ..Default::default() };
+    let fault = sentinel::server::Sentinel::start(config, options).await.err().expect("it does not start");
+    assert!(format!("{fault:#}").contains("upstreams.openai.client_cert_file"), "{fault:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use sentinel::config::{Balance, Config, UpstreamConfig};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::support::{Sentinel, TestDatabase, chat_body, reply};
+use crate::support::{Sentinel, TestDatabase, chat_body, register, reply};
 
 /// A server that an upstream may consist of.
 struct Node {
@@ -134,9 +134,9 @@ async fn requests_are_spread_and_a_dead_address_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_was_answered_is_not_sent_again_and_5xx_eject() {
+async fn a_request_that_was_answered_is_not_sent_again_and_a_server_that_is_unavailable_is_left_out() {
     let (bad, good) = (Node::start().await, Node::start().await);
-    bad.answers(500, None);
+    bad.answers(503, None);
     let sentinel = start(|config| {
         let upstream = openai(config);
         upstream.addresses = vec![bad.at(), good.at()];
@@ -148,11 +148,110 @@ async fn a_request_that_was_answered_is_not_sent_again_and_5xx_eject() {
     for _ in 0..20 {
         match sentinel.chat("hello").await.status {
             200 => {}
-            500 => failed += 1,
+            503 => failed += 1,
             status => panic!("{status}"),
         }
     }
     assert_eq!((failed, bad.requests(), good.requests()), (3, 3, 17));
+    sentinel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_organization_provokes_takes_no_address_from_others() {
+    let (bad, good) = (Node::start().await, Node::start().await);
+    bad.answers(500, None);
+    let sentinel = start(|config| {
+        let upstream = openai(config);
+        upstream.addresses = vec![bad.at(), good.at()];
+        upstream.eject_after = std::num::NonZeroU32::new(2);
+        upstream.eject_for = Some("1h".parse().unwrap());
+    })
+    .await;
+    let ask = async |key: &str| {
+        let request = sentinel.client.post(format!("{}/v1/chat/completions", sentinel.gateway_url()));
+        reply(request.header("x-api-key", key).json(&chat_body("hello"))).await.status
+    };
+    let mut failed = 0;
+    for _ in 0..20 {
+        failed += usize::from(ask(&sentinel.tenant.key).await == 500);
+    }
+    assert_eq!((failed, bad.requests()), (10, 10), "it goes on to have its turn");
+    // Seen by two organizations in turn, it is the server's fault.
+    let other = register(&sentinel.client, &sentinel.admin_url(), "Other", "other@sentinel.test").await;
+    let mut failed = 0;
+    for turn in 0..24 {
+        let key = if turn / 2 % 2 == 0 { &other.key } else { &sentinel.tenant.key };
+        failed += usize::from(ask(key).await == 500);
+    }
+    assert_eq!((failed, bad.requests()), (2, 12));
+    sentinel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_may_be_a_date() {
+    let (a, b) = (Node::start().await, Node::start().await);
+    // The year in which RFC 9110's two digits for one end.
+    a.answers(503, Some("Fri, 31 Dec 2049 23:59:59 GMT"));
+    let sentinel = start(|config| {
+        openai(config).addresses = vec![a.at(), b.at()];
+        // What counts is the date, not the failure.
+        openai(config).eject_after = std::num::NonZeroU32::new(100);
+    })
+    .await;
+    for _ in 0..10 {
+        sentinel.chat("hello").await;
+    }
+    assert_eq!((a.requests(), b.requests()), (1, 9));
+    sentinel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_takes_longer_than_its_total_timeout_is_given_up() {
+    let node = Node::start().await;
+    node.seen.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let sentinel = start(|config| {
+        openai(config).url = format!("http://{}", node.address);
+        openai(config).total_timeout = Some("100ms".parse().unwrap());
+    })
+    .await;
+    let answer = sentinel.chat("hello").await.expect(504);
+    assert_eq!(answer.json()["error"]["code"], "upstream_timeout", "{}", answer.text);
+    let row = sentinel.audit_row_anywhere(answer.header("x-request-id")).await;
+    assert_eq!((row.outcome.as_deref(), row.status), (Some("upstream_failed"), Some(504)), "{row:?}");
+    assert_eq!(metric(&sentinel, "sentinel_upstream_errors_total{kind=\"timeout\",provider=\"openai\"}").await, 1.0);
+    sentinel.stop().await;
+}
+
+/// Answers each request with a stream that never ends.
+async fn drips() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().fallback(async || {
+        let events = futures_util::stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a \"}}]}\n\n";
+            Some((Ok::<_, std::convert::Infallible>(event), ()))
+        });
+        let body = axum::body::Body::from_stream(events);
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_drips_ends_with_an_error_event_at_its_total_timeout() {
+    let address = drips().await;
+    let sentinel = start(|config| {
+        openai(config).url = format!("http://{address}");
+        openai(config).total_timeout = Some("300ms".parse().unwrap());
+    })
+    .await;
+    let answer = sentinel.chat("hello").await.expect(200);
+    assert!(answer.text.contains("\"a \""), "{}", answer.text);
+    assert!(answer.text.contains("\"error\"") && answer.text.ends_with("data: [DONE]\n\n"), "{}", answer.text);
+    let row = sentinel.audit_row_anywhere(answer.header("x-request-id")).await;
+    assert_eq!(row.outcome.as_deref(), Some("upstream_failed"), "{row:?}");
     sentinel.stop().await;
 }
 
@@ -273,7 +372,7 @@ async fn with_nowhere_left_to_go_the_client_is_told_502() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nobody_to_take_over_a_request_goes_on_as_it_came() {
     let node = Node::start().await;
-    node.answers(500, None);
+    node.answers(502, None);
     let sentinel = start(|config| {
         let spare = UpstreamConfig::new(sentinel::domain::Dialect::Openai, "http://spare.invalid");
         config.upstreams.insert("spare".to_owned(), spare);
@@ -285,7 +384,7 @@ async fn with_nobody_to_take_over_a_request_goes_on_as_it_came() {
     .await;
     for _ in 0..2 {
         let request = sentinel.request("/v1/chat/completions").header("authorization", "Bearer the client's own");
-        reply(request.body(chat_body("hello").to_string())).await.expect(500);
+        reply(request.body(chat_body("hello").to_string())).await.expect(502);
         let last = node.seen.last.lock().take().unwrap();
         assert_eq!(last.headers["authorization"], "Bearer the client's own");
     }

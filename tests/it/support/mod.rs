@@ -9,7 +9,7 @@ mod sentinel;
 pub use database::TestDatabase;
 pub use process::{Process, command};
 pub use rows::{Row, count_rows};
-pub use sentinel::{Reply, Sentinel, Tenant, chat_body, register, reply};
+pub use sentinel::{Reply, Sentinel, Tenant, chat_body, register, reply, test_config};
 
 /// The Python of an environment that `make test` has made, by the variable that names it.
 pub fn python(variable: &str) -> String {

@@ -14,6 +14,7 @@ pub struct Row {
     pub action: String,
     pub source: String,
     pub upstream: Option<String>,
+    pub model: Option<String>,
     pub user_id: Option<String>,
     pub error_code: Option<String>,
     pub pii_detected: bool,
@@ -24,10 +25,10 @@ pub struct Row {
     pub answer: Option<String>,
 }
 
-const SQLITE: &str = "SELECT action, source, upstream, user_id, \
+const SQLITE: &str = "SELECT action, source, upstream, model, user_id, \
     coalesce(completion_error_code, error_code) AS error_code, \
     pii_detected, findings, outcome, status, answer FROM audit_logs";
-const POSTGRES: &str = "SELECT action, source, upstream, user_id, \
+const POSTGRES: &str = "SELECT action, source, upstream, model, user_id, \
     coalesce(completion_error_code, error_code) AS error_code, \
     pii_detected, findings::text AS findings, outcome, status::bigint AS status, answer::text AS answer FROM audit_logs";
 

@@ -26,7 +26,7 @@ static RESTORER: LazyLock<Option<Arc<Restorer>>> = LazyLock::new(|| {
         content_type: Some("application/json"),
         content_encoding: None,
     };
-    inspect(&ENGINE, &TOKENIZING, request, &LIMITS.read, None).unwrap().restorer
+    inspect(&ENGINE, &TOKENIZING, request, &LIMITS.read, None, None).unwrap().restorer
 });
 
 fn restored<'p>(framing: Framing, pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<u8>, AnswerReport) {
