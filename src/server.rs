@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, AdminState};
 use crate::audit::{self, Journal, Signer};
 use crate::authn::{KeyCache, ProviderCredentialCache, Sealer};
-use crate::config::{Config, Environment, ensure_secrets};
+use crate::config::{Config, Environment, RetentionConfig, ensure_secrets};
 use crate::detect::Engine;
 use crate::domain::{SharedClock, SystemClock};
 use crate::enforce::Vault;
@@ -135,6 +135,9 @@ impl Sentinel {
 
         if options.only != Some(Only::Gateway) {
             let refresh_ttl = config.auth.refresh_token_ttl.get();
+            background.spawn("retention of the audit trail", |stop| {
+                expire(Arc::clone(&signing), config.audit.retention.clone(), stop)
+            });
             background.spawn("pruning", |stop| prune(store.clone(), refresh_ttl, stop));
         }
 
@@ -324,6 +327,18 @@ impl Signing {
 async fn sign(signing: Arc<Signing>, every: Duration, mut stop: watch::Receiver<bool>) {
     while tokio::time::timeout(every, stop.wait_for(|stop| *stop)).await.is_err() {
         signing.sign().await;
+    }
+}
+
+/// Every node does it; what another one is about is left to it.
+async fn expire(signing: Arc<Signing>, retention: RetentionConfig, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(PRUNE_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        let Signing { store, signer, clock, .. } = &*signing;
+        match audit::expire_all(store, signer, &retention, clock.now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "removed requests that are older than they are kept"),
+            Err(error) => tracing::warn!(%error, "old requests are removed later"),
+        }
     }
 }
 

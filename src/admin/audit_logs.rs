@@ -1,8 +1,11 @@
 //! `/audit-logs`: what the gateway remembers of every request.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,8 +13,8 @@ use super::Api;
 use super::admin_events::{EventList, check_span};
 use super::answer::List;
 use super::export::{self, ExportQuery};
-use super::extract::{Authorized, Filtered, Path, Query, ReadAudit};
-use super::problem::Problem;
+use super::extract::{Authorized, EraseAudit, Filtered, Input, Json, Path, Query, ReadAudit};
+use super::problem::{Fault, Problem};
 use super::trail::Act;
 use crate::audit::{self, ChainReport, SignedCheckpoint, Trusted};
 use crate::domain::{
@@ -23,8 +26,10 @@ use crate::store::{AuditFilter, AuditRow, EventColumn, Sort};
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list))
+        .routes(routes!(histogram))
         .routes(routes!(export))
         .routes(routes!(verify))
+        .routes(routes!(erase))
         .routes(routes!(checkpoints))
         .routes(routes!(get))
 }
@@ -88,10 +93,12 @@ pub struct AuditLog {
     answer: Option<AnswerRecord>,
     /// Its place in the chain of hashes of its node, from 1; null while the request is running.
     seq: Option<i64>,
+    /// Whether its end user was erased.
+    erased: bool,
 }
 
 impl From<AuditRow> for AuditLog {
-    fn from(AuditRow { event, completion, link }: AuditRow) -> Self {
+    fn from(AuditRow { event, completion, link, erased }: AuditRow) -> Self {
         let done = completion.as_ref();
         Self {
             id: event.id,
@@ -133,6 +140,7 @@ impl From<AuditRow> for AuditLog {
             output_tokens: done.and_then(|done| done.output_tokens),
             answer: completion.and_then(|done| done.answer).map(|answer| *answer),
             seq: link.map(|link| link.seq),
+            erased: erased.is_anything(),
         }
     }
 }
@@ -153,6 +161,7 @@ pub struct AuditConditions {
     #[param(value_type = Option<uuid::Uuid>)]
     api_key_id: Option<ApiKeyId>,
     /// The application's own name for its end user.
+    #[serde(serialize_with = "by_hash")]
     user_id: Option<String>,
     /// What was done with the request; `block` also finds requests whose answer was blocked.
     #[param(inline)]
@@ -160,14 +169,40 @@ pub struct AuditConditions {
     /// With a finding of this kind, in the request or in its answer.
     #[param(inline)]
     category: Option<Category>,
+    /// With a finding of this rule, in the request or in its answer.
+    #[param(example = "pii.email_address")]
+    rule_id: Option<String>,
     /// 0 to 100.
     #[param(minimum = 0, maximum = 100)]
     min_risk_score: Option<u8>,
+    /// 0 to 100.
+    #[param(minimum = 0, maximum = 100)]
+    max_risk_score: Option<u8>,
+    model: Option<String>,
+    #[param(example = "openai")]
+    upstream: Option<String>,
+    #[param(value_type = Option<uuid::Uuid>)]
+    policy_id: Option<PolicyId>,
+    #[param(minimum = 1)]
+    policy_version: Option<i64>,
+    /// As the application was told it in `x-request-id`.
+    #[param(value_type = Option<String>, example = "req_0193b5d0a5d17c3a8f2e4b6c8d0e1f23")]
+    request_id: Option<String>,
+}
+
+/// In the trail of the admin face a search for an end user keeps no name, as it would outlive the user's erasure.
+fn by_hash<S: serde::Serializer>(user_id: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let hash = |name: &String| Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    user_id.as_ref().map(|name| format!("sha256:{}", hash(name))).serialize(serializer)
 }
 
 impl AuditConditions {
     fn filter(&self, sort: Sort<EventColumn>) -> Result<AuditFilter, Problem> {
         check_span(self.from, self.to)?;
+        let id = self.request_id.as_deref().map(|text| {
+            let read = text.parse::<RequestId>().map(RequestId::audit_id);
+            read.map_err(|_| Problem::query(vec![Fault::parameter("request_id", "is not the id of a request")]))
+        });
         Ok(AuditFilter {
             from: self.from,
             to: self.to,
@@ -176,7 +211,14 @@ impl AuditConditions {
             user_id: self.user_id.clone(),
             action: self.action,
             category: self.category,
+            rule_id: self.rule_id.clone(),
             min_risk_score: self.min_risk_score,
+            max_risk_score: self.max_risk_score,
+            model: self.model.clone(),
+            upstream: self.upstream.clone(),
+            policy_id: self.policy_id,
+            policy_version: self.policy_version,
+            id: id.transpose()?,
             sort,
         })
     }
@@ -204,6 +246,87 @@ async fn list(
     drop(tx);
     admin.record(Act::new("audit_log.list").with(&query)).await?;
     Ok(List::new(page, AuditLog::from))
+}
+
+/// How wide the buckets are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BucketWidth {
+    Minute,
+    Hour,
+    #[default]
+    Day,
+}
+
+impl BucketWidth {
+    const fn seconds(self) -> u32 {
+        match self {
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+}
+
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct HistogramQuery {
+    /// `day` when not given.
+    #[param(inline)]
+    bucket: Option<BucketWidth>,
+}
+
+/// Requests of a bucket of time.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Bucket {
+    /// Whole minutes, hours or days of UTC.
+    start: Timestamp,
+    requests: u64,
+}
+
+/// How many requests meet the conditions.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Histogram {
+    /// The sum of all buckets.
+    requests: u64,
+    /// Oldest first, without those that are empty.
+    data: Vec<Bucket>,
+}
+
+/// Buckets of an answer.
+const MAX_BUCKETS: i64 = 2_000;
+/// What is counted when `from` is not given.
+const USUAL_BUCKETS: u32 = 30;
+
+/// Count requests by time
+///
+/// The requests that meet the conditions, by minute, hour or day of UTC. Without `to` up to now, without `from` from 30 buckets
+/// before `to`. At most 2,000 buckets.
+#[utoipa::path(get, path = "/audit-logs/histogram", tag = "audit", operation_id = "countAuditLogs",
+    security(("session" = ["audit:read"])), params(HistogramQuery, AuditConditions), responses(
+    (status = 200, description = "The counts", body = Histogram),
+))]
+async fn histogram(
+    admin: Authorized<ReadAudit>,
+    State(api): State<Api>,
+    Query(query): Query<Filtered<AuditConditions, HistogramQuery>>,
+) -> Result<axum::Json<Histogram>, Problem> {
+    let mut filter = query.rows.filter(Sort::default())?;
+    let seconds = query.page.bucket.unwrap_or_default().seconds();
+    let width = Duration::from_secs(seconds.into());
+    let to = filter.to.unwrap_or_else(|| api.state.clock.now());
+    let from = filter.from.unwrap_or_else(|| to.minus(USUAL_BUCKETS * width));
+    if to.micros().saturating_sub(from.micros()) / 1_000_000 > MAX_BUCKETS * i64::from(seconds) {
+        let detail = format!("makes more than {MAX_BUCKETS} buckets");
+        return Err(Problem::query(vec![Fault::parameter("from", detail)]));
+    }
+    (filter.from, filter.to) = (Some(from), Some(to));
+    let counts = admin.read().await?.audit_logs().histogram(&filter, width).await?;
+    admin.record(Act::new("audit_log.count").with(&query)).await?;
+    let data: Vec<Bucket> =
+        counts.into_iter().map(|count| Bucket { start: count.start, requests: count.requests }).collect();
+    Ok(axum::Json(Histogram { requests: data.iter().map(|bucket| bucket.requests).sum(), data }))
 }
 
 /// The columns of a CSV export: all fields of [`AuditLog`].
@@ -247,6 +370,7 @@ const COLUMNS: &[&str] = &[
     "output_tokens",
     "answer",
     "seq",
+    "erased",
 ];
 
 /// Export the audit trail of requests
@@ -285,6 +409,57 @@ async fn verify(admin: Authorized<ReadAudit>, State(api): State<Api>) -> Result<
     let report = audit::verify(&api.state.store, admin.session.scope, &Trusted::default()).await?;
     admin.record(Act::new("audit_log.verify")).await?;
     Ok(axum::Json(report))
+}
+
+/// Who is erased: one end user, or everyone.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"user_id": "customer_123"}))]
+pub struct EraseUsers {
+    /// The application's own name for its end user.
+    #[schema(min_length = 1)]
+    user_id: Option<String>,
+    /// Instead of one user all of the organization's.
+    #[serde(default)]
+    everyone: bool,
+}
+
+impl Input for EraseUsers {
+    fn faults(&self) -> Vec<Fault> {
+        if self.user_id.is_some() == self.everyone {
+            return vec![Fault::at("", "names either a `user_id` or `everyone`")];
+        }
+        Vec::new()
+    }
+}
+
+/// What was erased.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ErasedUsers {
+    /// Requests that named the user.
+    requests: u64,
+}
+
+/// Erase end users
+///
+/// Removes the names and addresses of one end user, or of all, from the audit trail, for good. Hashes stay in their place: the
+/// chain of the trail remains verifiable. A request that reaches the database later is not erased.
+#[utoipa::path(post, path = "/audit-logs/erase", tag = "audit", operation_id = "eraseAuditUsers",
+    security(("session" = ["audit:erase"])), responses(
+    (status = 200, description = "Erased", body = ErasedUsers),
+    (status = 409, description = "The trail is on legal hold"),
+))]
+async fn erase(
+    admin: Authorized<EraseAudit>,
+    State(api): State<Api>,
+    Json(body): Json<EraseUsers>,
+) -> Result<axum::Json<ErasedUsers>, Problem> {
+    let whom = body.user_id.as_deref().map_or(audit::Erasure::Everyone, audit::Erasure::User);
+    let erased = audit::erase(&api.state.store, admin.session.scope, whom).await?;
+    let erased = ErasedUsers { requests: erased };
+    let scope = serde_json::json!({ "everyone": body.everyone, "requests": erased.requests });
+    admin.record(Act::new("audit_log.erase").with(&scope)).await?;
+    Ok(axum::Json(erased))
 }
 
 /// All checkpoints.

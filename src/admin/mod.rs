@@ -8,6 +8,8 @@ mod admin_events;
 mod answer;
 mod api_keys;
 mod audit_logs;
+mod audit_reviews;
+mod audit_settings;
 mod auth;
 mod conform;
 mod data_sets;
@@ -148,6 +150,8 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(policies::routes())
         .merge(audit_logs::routes())
         .merge(admin_events::routes())
+        .merge(audit_reviews::routes())
+        .merge(audit_settings::routes())
         .merge(data_sets::routes())
         .merge(saved_filters::routes())
         .merge(events::routes())

@@ -4,18 +4,20 @@
 //! `record` is one record's bytes, `segment` one file of them, `writer` appends; `journal` takes records from requests, with
 //! `threads` for what no request waits for; `outbox` counts what is not shipped; `reader` reads back, `rows` pairs,
 //! `shipper` ships; `recovery` opens what an earlier run left; `disk` is the way to the file system. `verify` checks the chains
-//! that rows are part of, with what nodes have signed by `signer`.
+//! that rows are part of, with what nodes have signed by `signer`; `retention` and `erasure` take away what is not to be kept.
 //!
 //! In `<data_dir>/journal/`: numbered segments, `open` (requests under way whose segments are gone), `rejected.jsonl` (rows
 //! that the database would not take), `*.damaged` (shipped segments with unreadable bytes), `lock`.
 
 mod batch;
 mod disk;
+mod erasure;
 mod journal;
 mod outbox;
 mod reader;
 mod record;
 mod recovery;
+mod retention;
 mod rows;
 mod segment;
 mod shipper;
@@ -31,13 +33,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::disk::RealDisk;
+pub use self::erasure::{Erasure, erase};
 use self::journal::Core;
 use self::record::Entry;
+pub use self::retention::{Expired, expire, expire_all, retention_days};
 use self::shipper::Pace;
 pub use self::shipper::Sink;
 pub use self::signer::{SignedCheckpoint, Signer};
 use self::threads::Threads;
-pub use self::verify::{ChainFault, ChainFaultKind, ChainReport, ChainStream, Trusted, sign_heads, verify};
+pub use self::verify::{
+    ChainFault, ChainFaultKind, ChainRemoval, ChainReport, ChainStream, Trusted, sign_heads, verify,
+};
 use crate::config::AuditConfig;
 use crate::domain::{AuditEvent, Completion, SharedClock};
 use crate::store::Store;

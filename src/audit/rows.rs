@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::outbox::{Charge, Item};
 use super::record::Entry;
-use crate::domain::{AuditEvent, AuditId, Completion, Outcome, Timestamp};
+use crate::domain::{AuditEvent, AuditId, Completion, Erased, Outcome, Timestamp};
 use crate::store::AuditRow;
 
 /// A request without its completion.
@@ -90,7 +90,7 @@ impl Rows {
         repeated: bool,
         now: Instant,
     ) {
-        self.ready.push(AuditRow { event, completion, link: None });
+        self.ready.push(AuditRow { event, completion, link: None, erased: Erased::default() });
         self.ready_bytes += charges.iter().flatten().map(|charge| u64::from(charge.bytes)).sum::<u64>();
         self.bills.push(Bill { charges, repeated });
         self.ready_since.get_or_insert(now);

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Link, Timestamp};
-use crate::store::{ChainHead, Checkpoint};
+use crate::store::{ChainHead, Checkpoint, Removal};
 
 /// In the data directory: 32 bytes in base64, readable by its owner alone. A file that is replaced or removed is a key that
 /// is rotated: the old checkpoints stay valid under the public key that stands in them.
@@ -68,6 +68,13 @@ impl Signer {
         checkpoint.signature = self.0.sign(&checkpoint.signed_bytes()).as_ref().to_vec();
         checkpoint
     }
+
+    /// With this node's key and its signature.
+    #[must_use]
+    pub fn sign_removal(&self, removal: Removal) -> Removal {
+        let signature = self.0.sign(&removal.signed_bytes()).as_ref().to_vec();
+        Removal { public_key: self.public_key().to_vec(), signature, ..removal }
+    }
 }
 
 /// A checkpoint as it is shown and kept elsewhere; bytes are in base64.
@@ -121,8 +128,17 @@ impl TryFrom<SignedCheckpoint> for Checkpoint {
 /// Whether the key that a checkpoint names has signed it.
 #[must_use]
 pub fn is_signed(checkpoint: &Checkpoint) -> bool {
-    let key = UnparsedPublicKey::new(&ED25519, &checkpoint.public_key);
-    key.verify(&checkpoint.signed_bytes(), &checkpoint.signature).is_ok()
+    holds(&checkpoint.public_key, &checkpoint.signed_bytes(), &checkpoint.signature)
+}
+
+/// Whether the key that the record of a removal names has signed it.
+#[must_use]
+pub fn is_removal_signed(removal: &Removal) -> bool {
+    holds(&removal.public_key, &removal.signed_bytes(), &removal.signature)
+}
+
+fn holds(key: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok()
 }
 
 fn invalid(path: &Path) -> std::io::Error {

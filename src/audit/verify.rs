@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::signer::is_signed;
+use super::signer::{is_removal_signed, is_signed};
 use crate::domain::{AuditId, CHAIN_ORIGIN, ContentHasher, Hash, Link, Timestamp, link};
-use crate::store::{AuditRow, ChainHead, Checkpoint, Store, StoreError, TenantScope};
+use crate::store::{AuditRow, ChainHead, Checkpoint, Removal, Store, StoreError, TenantScope};
 
 /// Rows of one page.
 const PAGE: i64 = 2_000;
@@ -66,6 +66,18 @@ pub struct ChainStream {
     pub signed_seq: Option<i64>,
 }
 
+/// A part of a stream that was removed by its age.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ChainRemoval {
+    pub node: String,
+    pub from_seq: i64,
+    pub to_seq: i64,
+    /// Requests that had occurred before this were to go.
+    pub before: Timestamp,
+    pub retention_days: u32,
+    pub removed_at: Timestamp,
+}
+
 /// What came of checking an organization's audit trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ChainReport {
@@ -78,6 +90,12 @@ pub struct ChainReport {
     /// Rows of releases that had no chain.
     pub before_chain: u64,
     pub checkpoints: u64,
+    /// Rows that were removed by their age: signed records say so.
+    pub removed: u64,
+    /// Those records; neighbours of one act are one, and the first 1,000 are listed.
+    pub removals: Vec<ChainRemoval>,
+    /// Rows from which an end user was erased.
+    pub erased: u64,
     pub streams: Vec<ChainStream>,
     /// How many there are; the first 1,000 are listed.
     pub fault_count: u64,
@@ -93,17 +111,33 @@ pub struct Trusted {
     pub keys: Vec<Vec<u8>>,
 }
 
-/// Checks the organization of `scope`. Rows may be written meanwhile.
+/// Checks the organization of `scope`. Rows may be written and removed meanwhile.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Corrupt`]: a row that cannot be read.
 pub async fn verify(store: &Store, scope: TenantScope, trusted: &Trusted) -> Result<ChainReport, StoreError> {
+    loop {
+        let removals = store.read(scope).await?.audit_logs().removals().await?;
+        let report = verify_after(store, scope, trusted, removals.clone()).await?;
+        // What was removed while we read was missing.
+        if report.intact || store.read(scope).await?.audit_logs().removals().await? == removals {
+            return Ok(report);
+        }
+    }
+}
+
+async fn verify_after(
+    store: &Store,
+    scope: TenantScope,
+    trusted: &Trusted,
+    removals: Vec<Removal>,
+) -> Result<ChainReport, StoreError> {
     let mut tx = store.read(scope).await?;
     let heads = tx.audit_logs().chain_heads().await?;
     let mut checkpoints = tx.audit_logs().checkpoints().await?;
     drop(tx);
     checkpoints.extend(trusted.checkpoints.iter().filter(|point| point.org_id == scope.org_id().uuid()).cloned());
-    let mut check = Check::new(heads, checkpoints, &trusted.keys);
+    let mut check = Check::new(heads, checkpoints, removals, &trusted.keys);
     let mut after = None;
     loop {
         let rows = store.read(scope).await?.audit_logs().in_order(after, PAGE).await?;
@@ -143,7 +177,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(heads: Vec<ChainHead>, checkpoints: Vec<Checkpoint>, keys: &[Vec<u8>]) -> Self {
+    fn new(heads: Vec<ChainHead>, checkpoints: Vec<Checkpoint>, removals: Vec<Removal>, keys: &[Vec<u8>]) -> Self {
         let mut check =
             Self { streams: HashMap::new(), hasher: ContentHasher::default(), report: ChainReport::default() };
         for head in heads {
@@ -161,7 +195,44 @@ impl Check {
                 check.fault(ChainFaultKind::Rewritten, &point.node, Some(point.link.seq), None);
             }
         }
+        for removal in removals {
+            let trusted = keys.is_empty() || keys.contains(&removal.public_key);
+            if is_removal_signed(&removal) && trusted {
+                check.removed(removal);
+            } else {
+                check.fault(ChainFaultKind::BadSignature, &removal.node, Some(removal.from_seq), None);
+            }
+        }
         check
+    }
+
+    /// Begins the stream behind what was removed of it.
+    fn removed(&mut self, removal: Removal) {
+        let stream = self.stream(&removal.node);
+        let (next, link) = (stream.at.seq + 1, removal.link);
+        let rewritten = stream.signed.get(&link.seq).is_some_and(|signed| *signed != link.hash);
+        stream.at = link;
+        if rewritten {
+            self.fault(ChainFaultKind::Rewritten, &removal.node, Some(link.seq), None);
+        }
+        if removal.from_seq != next || link.seq < removal.from_seq {
+            self.fault(ChainFaultKind::Missing, &removal.node, Some(next), None);
+        }
+        self.report.removed += u64::try_from(link.seq - removal.from_seq + 1).unwrap_or(0);
+        let said = ChainRemoval {
+            node: removal.node.to_string(),
+            from_seq: removal.from_seq,
+            to_seq: link.seq,
+            before: removal.before,
+            retention_days: removal.retention_days,
+            removed_at: removal.removed_at,
+        };
+        let room = self.report.removals.len() < LISTED;
+        match self.report.removals.last_mut() {
+            Some(last) if last.node == said.node && last.removed_at == said.removed_at => last.to_seq = said.to_seq,
+            _ if room => self.report.removals.push(said),
+            _ => {}
+        }
     }
 
     fn stream(&mut self, node: &Arc<str>) -> &mut Stream {
@@ -209,7 +280,8 @@ impl Check {
             return;
         }
         self.report.checked += 1;
-        let content = self.hasher.hash(&row.event, done);
+        self.report.erased += u64::from(row.erased.is_anything());
+        let content = self.hasher.hash(&row.event, done, &row.erased);
         let stream = self.stream(node);
         if place.seq <= stream.at.seq || stream.waiting.contains_key(&place.seq) {
             return self.fault(ChainFaultKind::Repeated, node, Some(place.seq), Some(id));

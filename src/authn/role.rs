@@ -70,6 +70,12 @@ permissions! {
     WritePolicies = "policies:write",
     /// See the audit trail of requests.
     ReadAudit = "audit:read",
+    /// Escalate requests, and work on their reviews.
+    ReviewAudit = "audit:review",
+    /// Say how long the audit trail is kept, and put it on legal hold.
+    ManageAudit = "audit:manage",
+    /// Erase end users from the audit trail.
+    EraseAudit = "audit:erase",
     /// See who did what on the admin face.
     ReadAdminEvents = "admin_events:read",
 }

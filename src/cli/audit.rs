@@ -6,11 +6,11 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::options::{ConfigOptions, every_page, open_store, organization};
 use super::{Outcome, block_on, output};
-use crate::audit::{ChainReport, SignedCheckpoint, Trusted, verify};
+use crate::audit::{ChainReport, Erasure, SignedCheckpoint, Trusted, erase, verify};
 use crate::config::Config;
-use crate::store::{Store, TenantScope};
+use crate::store::{NewAdminEvent, Store, StoreError, TenantScope};
 
-/// Check the audit trail against its chains, and print what nodes have signed
+/// Check the audit trail against its chains, print what nodes have signed, and erase end users
 #[derive(clap::Args)]
 #[command(after_help = "Keep the output of `sentinel audit checkpoints` elsewhere, and check against it:\n  \
                   sentinel audit verify --checkpoints kept.jsonl")]
@@ -37,12 +37,24 @@ enum Command {
     },
     /// Print the signed checkpoints as JSON lines
     Checkpoints,
+    /// Remove the names and addresses of end users; the chains stay verifiable
+    #[command(group = clap::ArgGroup::new("whom").required(true))]
+    Erase {
+        /// The application's own name for its end user
+        #[arg(long, value_name = "NAME", group = "whom")]
+        user_id: Option<String>,
+        /// All end users of the organization
+        #[arg(long, group = "whom")]
+        everyone: bool,
+    },
 }
 
 pub(super) fn run(args: Args, json: bool) -> anyhow::Result<Outcome> {
     let trusted = match &args.command {
         Command::Verify { checkpoints, public_key } => trusted(checkpoints, public_key)?,
         Command::Checkpoints => Trusted::default(),
+        Command::Erase { .. } if args.org.is_none() => anyhow::bail!("--org is needed: name the organization"),
+        Command::Erase { .. } => Trusted::default(),
     };
     let config = args.config.load_quietly()?;
     block_on(2, audit(args, trusted, config, json))
@@ -84,9 +96,33 @@ async fn audit(args: Args, trusted: Trusted, mut config: Config, json: bool) -> 
             }
             Outcome::Done
         }
+        Command::Erase { user_id, .. } => {
+            for (name, scope) in organizations {
+                wipe(&store, &name, scope, user_id.as_deref(), json).await?;
+            }
+            Outcome::Done
+        }
     };
     store.close().await;
     Ok(outcome)
+}
+
+async fn wipe(store: &Store, name: &str, scope: TenantScope, user: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let requests = match erase(store, scope, user.map_or(Erasure::Everyone, Erasure::User)).await {
+        Err(StoreError::Conflict("legal hold")) => anyhow::bail!("the audit trail of {name} is on legal hold"),
+        erased => erased?,
+    };
+    let what = serde_json::json!({ "everyone": user.is_none(), "requests": requests });
+    let event = NewAdminEvent {
+        after: Some(what),
+        ..NewAdminEvent::by_operator("audit_log.erase", "organization", scope.org_id().uuid())
+    };
+    store.record_event(Some(scope), event).await?;
+    if json {
+        output::line(serde_json::json!({ "org": name, "requests": requests }))
+    } else {
+        output::line(format_args!("{name}: erased from {requests} requests"))
+    }
 }
 
 async fn check(

@@ -41,6 +41,17 @@ pub struct AuditConfig {
     pub batch: usize,
     /// How often the node signs how far its chains have come.
     pub checkpoint_interval: HumanDuration,
+    pub retention: RetentionConfig,
+}
+
+/// Days that requests are kept, by tier; null: for good. Organizations may say less for themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    pub free: Option<u32>,
+    pub starter: Option<u32>,
+    pub pro: Option<u32>,
+    pub enterprise: Option<u32>,
 }
 
 impl Default for AuditConfig {
@@ -53,6 +64,7 @@ impl Default for AuditConfig {
             segment_size: ByteSize::mib(16),
             batch: 512,
             checkpoint_interval: HumanDuration::secs(600),
+            retention: RetentionConfig::default(),
         }
     }
 }

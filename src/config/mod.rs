@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use admin::{AdminConfig, Registration};
-pub use audit::{AuditConfig, SyncMode, WhenFull};
+pub use audit::{AuditConfig, RetentionConfig, SyncMode, WhenFull};
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
 pub use encryption::EncryptionConfig;

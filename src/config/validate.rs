@@ -1,6 +1,6 @@
 //! What no type can say: bounds, and settings that must fit together.
 
-use super::{ByteSize, Config, HumanDuration, UpstreamConfig};
+use super::{ByteSize, Config, HumanDuration, RetentionConfig, UpstreamConfig};
 use crate::domain::Dialect;
 
 /// Every fault, as (path of the key, what is wrong). Values that may carry a credential are not quoted.
@@ -254,6 +254,12 @@ fn audit(config: &Config, faults: &mut Faults) {
         ("audit.sync_interval", audit.sync_interval),
         ("audit.checkpoint_interval", audit.checkpoint_interval),
     ]);
+    let RetentionConfig { free, starter, pro, enterprise } = audit.retention;
+    for (tier, days) in [("free", free), ("starter", starter), ("pro", pro), ("enterprise", enterprise)] {
+        if let Some(days) = days {
+            faults.number(&format!("audit.retention.{tier}"), u64::from(days), 1, 36_500);
+        }
+    }
 }
 
 /// `http://host…` or `https://host…` without a login, a query or a fragment.

@@ -30,6 +30,26 @@ pub const CHAIN_ORIGIN: Hash = [0; 32];
 
 const VERSION: u8 = 1;
 
+/// What a row keeps of fields that were erased: their [`personal_hash`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    pub user_id: Option<Hash>,
+    pub client_ip: Option<Hash>,
+}
+
+impl Erased {
+    #[must_use]
+    pub const fn is_anything(&self) -> bool {
+        self.user_id.is_some() || self.client_ip.is_some()
+    }
+}
+
+/// What of a field that can be erased is in the chain: a hash that is salted with the row's id.
+#[must_use]
+pub fn personal_hash(row: AuditId, value: &str) -> Hash {
+    Sha256::new().chain_update(row.uuid().as_bytes()).chain_update(value).finalize().into()
+}
+
 /// The hash of row `seq`, which follows on a row with the hash `previous` and has this content.
 #[must_use]
 pub fn link(previous: &Hash, seq: i64, content: &Hash) -> Hash {
@@ -47,9 +67,9 @@ pub struct ContentHasher(Form);
 
 impl ContentHasher {
     #[must_use]
-    pub fn hash(&mut self, event: &AuditEvent, done: &Completion) -> Hash {
+    pub fn hash(&mut self, event: &AuditEvent, done: &Completion, erased: &Erased) -> Hash {
         self.0.0.clear();
-        self.0.event(event);
+        self.0.event(event, erased);
         self.0.completion(event.id, done);
         Sha256::digest(&self.0.0).into()
     }
@@ -97,10 +117,9 @@ impl Form {
     }
 
     /// What can be erased.
-    fn personal(&mut self, tag: u8, row: AuditId, value: Option<&str>) {
-        if let Some(value) = value {
-            let salted = Sha256::new().chain_update(row.uuid().as_bytes()).chain_update(value).finalize();
-            self.bytes(tag, &salted);
+    fn personal(&mut self, tag: u8, row: AuditId, value: Option<&str>, erased: Option<Hash>) {
+        if let Some(hash) = value.map(|value| personal_hash(row, value)).or(erased) {
+            self.bytes(tag, &hash);
         }
     }
 
@@ -115,7 +134,7 @@ impl Form {
         }
     }
 
-    fn event(&mut self, event: &AuditEvent) {
+    fn event(&mut self, event: &AuditEvent, erased: &Erased) {
         self.id(1, Some(event.id.uuid()));
         self.id(2, event.org_id.map(|id| id.uuid()));
         self.id(3, event.workspace_id.map(|id| id.uuid()));
@@ -128,8 +147,8 @@ impl Form {
         self.text(10, event.dialect.as_deref());
         self.text(11, event.upstream.as_deref());
         self.text(12, event.model.as_deref());
-        self.personal(13, event.id, event.user_id.as_deref());
-        self.personal(14, event.id, event.client_ip.as_deref());
+        self.personal(13, event.id, event.user_id.as_deref(), erased.user_id);
+        self.personal(14, event.id, event.client_ip.as_deref(), erased.client_ip);
         self.id(15, event.policy_id.map(|id| id.uuid()));
         self.text(16, event.policy_name.as_deref());
         self.optional(17, event.policy_version.map(i64::cast_unsigned));

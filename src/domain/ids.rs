@@ -82,6 +82,8 @@ id! {
     SavedFilterId,
     /// A set of exact data.
     DataSetId,
+    /// What somebody said of a request under review.
+    ReviewCommentId,
     /// One mail to a person.
     MailId,
 }
@@ -120,6 +122,14 @@ impl fmt::Display for RequestId {
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.strip_prefix("req_").unwrap_or(text).parse().map(Self)
     }
 }
 

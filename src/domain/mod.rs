@@ -10,7 +10,7 @@ mod time;
 mod verdict;
 mod workspace_config;
 
-pub use audit_chain::{CHAIN_ORIGIN, ContentHasher, Hash, Link, link};
+pub use audit_chain::{CHAIN_ORIGIN, ContentHasher, Erased, Hash, Link, link, personal_hash};
 pub use audit_event::{
     AnswerRecord, AuditEvent, AuditFinding, Completion, Coverage, Outcome, SkipReason, Skipped, Source,
 };
@@ -18,7 +18,7 @@ pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity, label};
 pub use ids::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId,
-    RequestId, SavedFilterId, SessionId, UserId, WorkspaceId,
+    RequestId, ReviewCommentId, SavedFilterId, SessionId, UserId, WorkspaceId,
 };
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};

@@ -112,7 +112,8 @@ pub(super) async fn extend(tx: &mut Tx, rows: &[&AuditRow]) -> Result<Vec<Option
         let stream = streams.get_mut(&(owner(row), row.event.node.clone()));
         links.push(row.completion.as_ref().zip(stream).map(|(done, stream)| {
             let seq = stream.link.seq + 1;
-            stream.link = Link { seq, hash: link(&stream.link.hash, seq, &contents.hash(&row.event, done)) };
+            stream.link =
+                Link { seq, hash: link(&stream.link.hash, seq, &contents.hash(&row.event, done, &row.erased)) };
             stream.link
         }));
     }
@@ -196,7 +197,7 @@ impl HeadRow {
     }
 }
 
-fn hash(bytes: Vec<u8>) -> Result<Hash, StoreError> {
+pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash, StoreError> {
     bytes.try_into().map_err(|_| corrupt("audit_chains", "hash", "not 32 bytes"))
 }
 

@@ -9,7 +9,9 @@ use foldhash::fast::RandomState;
 use sqlx::types::Json;
 
 use super::audit_chain;
-use super::audit_logs::audit_columns;
+use super::audit_logs::written_audit_columns;
+use super::audit_reviews;
+use super::audit_terms;
 use super::engine::Tx;
 use super::statement::Statement;
 use super::values::stored;
@@ -45,7 +47,7 @@ static POSTGRES: LazyLock<[String; 4]> = LazyLock::new(|| SHAPES.map(|rows| text
 static SQLITE: LazyLock<[String; 4]> = LazyLock::new(|| SHAPES.map(|rows| text(rows, false)));
 
 fn text(rows: usize, numbered: bool) -> String {
-    let mut text = String::from(concat!("INSERT INTO audit_logs (", audit_columns!(), ") VALUES "));
+    let mut text = String::from(concat!("INSERT INTO audit_logs (", written_audit_columns!(), ") VALUES "));
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=COLUMNS {
@@ -75,7 +77,12 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[&AuditRow]) -> Result<bool, Stor
             (rest, links) = (after, later);
         }
     }
-    Ok(written == rows.len() as u64)
+    if written < rows.len() as u64 {
+        return Ok(false);
+    }
+    audit_terms::write(tx, rows).await?;
+    audit_reviews::open(tx, rows).await?;
+    Ok(true)
 }
 
 /// Those of `rows` that would change something.
@@ -116,7 +123,7 @@ pub(super) fn distinct(rows: &[AuditRow]) -> Vec<&AuditRow> {
     kept
 }
 
-/// In the order of [`audit_columns`].
+/// In the order of [`written_audit_columns`].
 fn bind(statement: &mut Statement<'_>, row: &AuditRow, link: Option<&Link>) {
     let event = &row.event;
     let done = row.completion.as_ref();
@@ -212,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_texts_name_as_many_arguments_as_are_bound_and_stay_within_the_engines_bounds() {
-        assert_eq!(audit_columns!().split(',').count(), COLUMNS);
+        assert_eq!(written_audit_columns!().split(',').count(), COLUMNS);
         let largest = SHAPES[0] * COLUMNS;
         assert!(largest < 32_766);
         assert!(POSTGRES[0].contains(&format!("${largest})")));

@@ -1,13 +1,12 @@
 use sqlx::types::Json;
 
 use super::page::END_OF_TIME;
-use super::sort::{Directions, Value};
 use super::statement::{TenantSql, tenant_sql};
 use super::values::{Count, OptionalCount, corrupt, parsed};
-use super::{EventColumn, Page, PageRequest, Sort, StoreError, TenantTx};
+use super::{EventColumn, Sort, StoreError, TenantTx};
 use crate::domain::{
     Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, CHAIN_ORIGIN, Category, Completion, Coverage,
-    Link, OrgId, PolicyId, Timestamp, WorkspaceId,
+    Erased, Link, OrgId, PolicyId, Timestamp, WorkspaceId,
 };
 
 /// One line of the audit trail as the API shows it.
@@ -19,6 +18,8 @@ pub struct AuditRow {
     /// Place in the chain of (organization, node). None while the request is running, in rows of releases that had no chain,
     /// and when the row is about to be written.
     pub link: Option<Link>,
+    /// Hashes of what was erased.
+    pub erased: Erased,
 }
 
 /// All given conditions hold; `from` is included, `to` is not.
@@ -31,7 +32,15 @@ pub struct AuditFilter {
     pub user_id: Option<String>,
     pub action: Option<Action>,
     pub category: Option<Category>,
+    /// With a finding of this rule, in the request or in its answer.
+    pub rule_id: Option<String>,
     pub min_risk_score: Option<u8>,
+    pub max_risk_score: Option<u8>,
+    pub model: Option<String>,
+    pub upstream: Option<String>,
+    pub policy_id: Option<PolicyId>,
+    pub policy_version: Option<i64>,
+    pub id: Option<AuditId>,
     pub sort: Sort<EventColumn>,
 }
 
@@ -63,13 +72,21 @@ pub struct AuditLogs<'t> {
     pub(super) tx: &'t mut TenantTx,
 }
 
-macro_rules! columns {
+/// What is written when a row comes.
+macro_rules! written {
     () => {
         "id, org_id, workspace_id, api_key_id, occurred_at, node, source, method, path, dialect, upstream, model, user_id, \
          client_ip, policy_id, policy_name, policy_version, action, direction, risk_score, pii_detected, \
          injection_detected, escalated, categories, findings, coverage, error_code, completed_at, outcome, status, \
          upstream_status, duration_us, overhead_us, ttfb_us, response_bytes, input_tokens, output_tokens, \
          completion_error_code, answer, seq, hash"
+    };
+}
+pub(super) use written as written_audit_columns;
+
+macro_rules! columns {
+    () => {
+        concat!($crate::store::audit_logs::written_audit_columns!(), ", user_id_hash, client_ip_hash")
     };
 }
 pub(super) use columns as audit_columns;
@@ -79,59 +96,6 @@ impl AuditLogs<'_> {
         const FIND: TenantSql = tenant_sql!("SELECT ", columns!(), " FROM audit_logs WHERE org_id = $1 AND id = $2");
         let stored: Option<Stored> = self.tx.statement(FIND).bind(id).optional().await?;
         stored.map(Stored::row).transpose()
-    }
-
-    pub async fn list(&mut self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, StoreError> {
-        macro_rules! list {
-            ($beyond:literal, $direction:literal) => {
-                tenant_sql!(
-                    "SELECT ",
-                    columns!(),
-                    " FROM audit_logs
-                    WHERE org_id = $1
-                        AND (occurred_at, id) ",
-                    $beyond,
-                    " ($2, $3)
-                        AND occurred_at >= $4
-                        AND occurred_at < $5
-                        AND ($6 IS NULL OR workspace_id = $6)
-                        AND ($7 IS NULL OR api_key_id = $7)
-                        AND ($8 IS NULL OR user_id = $8)
-                        AND ($9 IS NULL OR action = $9 OR $9 = 'block' AND outcome = 'blocked')
-                        AND ($10 IS NULL OR CAST(categories AS TEXT) LIKE $10 OR CAST(answer AS TEXT) LIKE $10)
-                        AND risk_score >= $11
-                    ORDER BY occurred_at ",
-                    $direction,
-                    ", id ",
-                    $direction,
-                    " LIMIT $12"
-                )
-            };
-        }
-        let both = Directions { ascending: list!(">", "ASC"), descending: list!("<", "DESC") };
-        let sort = filter.sort;
-        let (beyond, id) = sort.start(page)?.after(sort.descending);
-        let epoch = Timestamp::from_micros(0);
-        // A JSON array of fixed words, in which the quotes make the word whole.
-        let category = filter.category.map(|category| format!("%\"{}\"%", category.as_str()));
-        let stored: Vec<Stored> = self
-            .tx
-            .statement(sort.of(both))
-            .bind(beyond)
-            .bind(id)
-            .bind(filter.from.unwrap_or(epoch).clamp(epoch, END_OF_TIME))
-            .bind(filter.to.unwrap_or(END_OF_TIME).clamp(epoch, END_OF_TIME))
-            .bind(filter.workspace_id)
-            .bind(filter.api_key_id)
-            .bind(filter.user_id.as_deref())
-            .bind(filter.action.map(Action::as_str))
-            .bind(category)
-            .bind(i64::from(filter.min_risk_score.unwrap_or(0)))
-            .bind(page.rows())
-            .all()
-            .await?;
-        let rows = stored.into_iter().map(Stored::row).collect::<Result<Vec<_>, _>>()?;
-        Ok(sort.page(page, rows, |row| (Value::Time(row.event.occurred_at), row.event.id.uuid())))
     }
 
     /// What happened since `from`; days are UTC, oldest first, without those on which nothing happened.
@@ -269,6 +233,8 @@ pub(super) struct Stored {
     answer: Option<Json<Box<AnswerRecord>>>,
     seq: Option<i64>,
     hash: Option<Vec<u8>>,
+    user_id_hash: Option<Vec<u8>>,
+    client_ip_hash: Option<Vec<u8>>,
 }
 
 impl Stored {
@@ -329,7 +295,10 @@ impl Stored {
                 hash: hash.and_then(|hash| hash.try_into().ok()).unwrap_or(CHAIN_ORIGIN),
             }),
         };
-        Ok(AuditRow { event, completion, link })
+        // What is no hash is none: the row then does not fit its chain.
+        let erased = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| bytes.try_into().ok());
+        let erased = Erased { user_id: erased(self.user_id_hash), client_ip: erased(self.client_ip_hash) };
+        Ok(AuditRow { event, completion, link, erased })
     }
 }
 

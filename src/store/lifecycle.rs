@@ -186,7 +186,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was removed before stays removed.
     pub async fn purge_deleted(&self) -> Result<u64, StoreError> {
-        const FIND: &str = "SELECT id FROM organizations WHERE deleted_at < $1 ORDER BY deleted_at LIMIT $2";
+        // A legal hold outlives the organization.
+        const FIND: &str = "
+            SELECT o.id FROM organizations o
+            WHERE o.deleted_at < $1
+                AND NOT EXISTS (SELECT 1 FROM audit_settings s WHERE s.org_id = o.id AND s.legal_hold)
+            ORDER BY o.deleted_at
+            LIMIT $2";
         let before = self.inner.clock.now().minus(RESTORABLE);
         let mut tx = self.inner.begin_unscoped(Mode::Read).await?;
         let deleted: Vec<Deleted> = tx.statement(FIND).bind(before).bind(PURGED_AT_ONCE).all().await?;

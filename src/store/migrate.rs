@@ -70,6 +70,7 @@ const MIGRATIONS: &[Migration] = migrations![
     14 "0014_answers",
     15 "0015_audit_chain",
     16 "0016_data_sets",
+    17 "0017_audit_search",
 ];
 
 impl Migration {

@@ -9,6 +9,11 @@ mod api_keys;
 mod audit_chain;
 mod audit_insert;
 mod audit_logs;
+mod audit_removal;
+mod audit_reviews;
+mod audit_search;
+mod audit_settings;
+mod audit_terms;
 mod change;
 mod data_sets;
 mod engine;
@@ -54,6 +59,10 @@ pub use admin_events::{
 pub use api_keys::{ApiKeyRecord, ApiKeys, KeyHash, NewApiKey};
 pub use audit_chain::{ChainHead, Checkpoint};
 pub use audit_logs::{AuditFilter, AuditLogs, AuditRow, DayCount, TrafficStats};
+pub use audit_removal::{ErasedRow, LEGAL_HOLD, PersonalRow, Removal};
+pub use audit_reviews::{AuditReviews, Escalation, ReviewComment, ReviewFilter, ReviewRecord};
+pub use audit_search::BucketCount;
+pub use audit_settings::{AuditSettings, AuditSettingsOf};
 pub use change::Change;
 pub use data_sets::{DataSetRecord, DataSets, StoredDataSet};
 pub use error::StoreError;
@@ -78,7 +87,9 @@ pub use provider_credentials::{
 };
 pub use saved_filters::{NewSavedFilter, SavedFilterPatch, SavedFilterRecord, SavedFilters};
 pub use sessions::{LoginMethod, NewSession, RefreshOutcome, SessionRecord, TokenHash};
-pub use sort::{ApiKeyColumn, Column, EventColumn, PolicyColumn, SavedFilterColumn, Sort, UserColumn, WorkspaceColumn};
+pub use sort::{
+    ApiKeyColumn, Column, EventColumn, PolicyColumn, ReviewColumn, SavedFilterColumn, Sort, UserColumn, WorkspaceColumn,
+};
 pub use unscoped::{EffectivePolicy, LoginAccount, ResolvedKey, ResolvedSession};
 pub use users::{NewUser, UserPatch, UserRecord, Users};
 pub use workspace_members::{MemberRecord, WorkspaceMembers};
@@ -244,6 +255,14 @@ impl TenantTx {
 
     pub fn audit_logs(&mut self) -> AuditLogs<'_> {
         AuditLogs { tx: self }
+    }
+
+    pub fn audit_reviews(&mut self) -> AuditReviews<'_> {
+        AuditReviews { tx: self }
+    }
+
+    pub fn audit_settings(&mut self) -> AuditSettingsOf<'_> {
+        AuditSettingsOf { tx: self }
     }
 
     /// Makes the changes durable, then tells this node's listeners and, on PostgreSQL, the other nodes.

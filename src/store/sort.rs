@@ -245,6 +245,8 @@ columns! {
     PolicyColumn { CreatedAt = "created_at" Id, Name = "name" Text, UpdatedAt = "updated_at" Time }
     /// What records of things that happened can be sorted by.
     EventColumn { OccurredAt = "occurred_at" Time }
+    /// What reviews of requests can be sorted by.
+    ReviewColumn { EscalatedAt = "escalated_at" Time, DueAt = "due_at" Time }
     /// What saved filters can be sorted by.
     SavedFilterColumn { CreatedAt = "created_at" Time, Name = "name" Text }
 }

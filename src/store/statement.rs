@@ -5,7 +5,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::types::Type;
-use sqlx::{Arguments as _, FromRow, Postgres, Sqlite};
+use sqlx::{Arguments as _, AssertSqlSafe, FromRow, Postgres, Row as _, Sqlite};
 
 /// A value that both engines can take as an argument.
 pub(super) trait Bind<'v>: Encode<'v, Postgres> + Type<Postgres> + Encode<'v, Sqlite> + Type<Sqlite> {}
@@ -24,6 +24,8 @@ pub(super) struct Statement<'c> {
     on: On<'c>,
     /// The first argument that could not be encoded; reported when the statement runs.
     fault: Option<BoxDynError>,
+    /// Kept by the connection, with a plan for any arguments.
+    kept: bool,
 }
 
 enum On<'c> {
@@ -33,11 +35,11 @@ enum On<'c> {
 
 impl<'c> Statement<'c> {
     pub(super) fn on_postgres(connection: &'c mut PgConnection, text: &'static str) -> Self {
-        Self { text, on: On::Postgres(connection, PgArguments::default()), fault: None }
+        Self { text, on: On::Postgres(connection, PgArguments::default()), fault: None, kept: true }
     }
 
     pub(super) fn on_sqlite(connection: &'c mut SqliteConnection, text: &'static str) -> Self {
-        Self { text, on: On::Sqlite(connection, SqliteArguments::default()), fault: None }
+        Self { text, on: On::Sqlite(connection, SqliteArguments::default()), fault: None, kept: true }
     }
 
     /// Room for `arguments` more, about `bytes` long together.
@@ -67,6 +69,12 @@ impl<'c> Statement<'c> {
         self
     }
 
+    /// Planned anew for these arguments: for searches whose best index depends on what is searched for.
+    pub(super) fn planned_for_its_arguments(mut self) -> Self {
+        self.kept = false;
+        self
+    }
+
     pub(super) async fn one<T: Row>(self) -> Result<T, sqlx::Error> {
         self.optional().await?.ok_or(sqlx::Error::RowNotFound)
     }
@@ -75,10 +83,16 @@ impl<'c> Statement<'c> {
         self.fault.map_or(Ok(()), |fault| Err(sqlx::Error::Encode(fault)))?;
         match self.on {
             On::Postgres(connection, arguments) => {
-                sqlx::query_as_with::<Postgres, T, _>(self.text, arguments).fetch_optional(connection).await
+                sqlx::query_as_with::<Postgres, T, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .fetch_optional(connection)
+                    .await
             }
             On::Sqlite(connection, arguments) => {
-                sqlx::query_as_with::<Sqlite, T, _>(self.text, arguments).fetch_optional(connection).await
+                sqlx::query_as_with::<Sqlite, T, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .fetch_optional(connection)
+                    .await
             }
         }
     }
@@ -87,10 +101,32 @@ impl<'c> Statement<'c> {
         self.fault.map_or(Ok(()), |fault| Err(sqlx::Error::Encode(fault)))?;
         match self.on {
             On::Postgres(connection, arguments) => {
-                sqlx::query_as_with::<Postgres, T, _>(self.text, arguments).fetch_all(connection).await
+                sqlx::query_as_with::<Postgres, T, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .fetch_all(connection)
+                    .await
             }
             On::Sqlite(connection, arguments) => {
-                sqlx::query_as_with::<Sqlite, T, _>(self.text, arguments).fetch_all(connection).await
+                sqlx::query_as_with::<Sqlite, T, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .fetch_all(connection)
+                    .await
+            }
+        }
+    }
+
+    /// How it would be run, line by line.
+    pub(super) async fn plan(self) -> Result<Vec<String>, sqlx::Error> {
+        self.fault.map_or(Ok(()), |fault| Err(sqlx::Error::Encode(fault)))?;
+        match self.on {
+            On::Postgres(connection, arguments) => {
+                let text = AssertSqlSafe(format!("EXPLAIN {}", self.text));
+                sqlx::query_scalar_with::<Postgres, String, _>(text, arguments).fetch_all(connection).await
+            }
+            On::Sqlite(connection, arguments) => {
+                let text = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", self.text));
+                let steps = sqlx::query_with::<Sqlite, _>(text, arguments).fetch_all(connection).await?;
+                steps.iter().map(|step| step.try_get("detail")).collect()
             }
         }
     }
@@ -100,11 +136,17 @@ impl<'c> Statement<'c> {
         self.fault.map_or(Ok(()), |fault| Err(sqlx::Error::Encode(fault)))?;
         match self.on {
             On::Postgres(connection, arguments) => {
-                let done = sqlx::query_with::<Postgres, _>(self.text, arguments).execute(connection).await?;
+                let done = sqlx::query_with::<Postgres, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .execute(connection)
+                    .await?;
                 Ok(done.rows_affected())
             }
             On::Sqlite(connection, arguments) => {
-                let done = sqlx::query_with::<Sqlite, _>(self.text, arguments).execute(connection).await?;
+                let done = sqlx::query_with::<Sqlite, _>(self.text, arguments)
+                    .persistent(self.kept)
+                    .execute(connection)
+                    .await?;
                 Ok(done.rows_affected())
             }
         }

@@ -17,7 +17,7 @@ use sqlx::{Postgres, Sqlite};
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, OrgId, PolicyId, RecoveryCodeId,
-    SavedFilterId, SessionId, Timestamp, UserId, WorkspaceId,
+    ReviewCommentId, SavedFilterId, SessionId, Timestamp, UserId, WorkspaceId,
 };
 
 macro_rules! ids {
@@ -55,6 +55,7 @@ ids!(
     SessionId,
     AuditId,
     RecoveryCodeId,
+    ReviewCommentId,
     SavedFilterId,
     DataSetId,
     CredentialId,

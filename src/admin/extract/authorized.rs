@@ -55,6 +55,9 @@ requirements! {
     ReadPolicies = Permission::ReadPolicies,
     WritePolicies = Permission::WritePolicies,
     ReadAudit = Permission::ReadAudit,
+    ReviewAudit = Permission::ReviewAudit,
+    ManageAudit = Permission::ManageAudit,
+    EraseAudit = Permission::EraseAudit,
     ReadAdminEvents = Permission::ReadAdminEvents,
 }
 

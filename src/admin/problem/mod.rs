@@ -257,6 +257,7 @@ impl From<StoreError> for Problem {
             StoreError::Conflict("last owner") => {
                 Self::new(Code::Conflict, "the organization would be left without an active owner")
             }
+            StoreError::Conflict("legal hold") => Self::new(Code::Conflict, "the audit trail is on legal hold"),
             StoreError::Conflict("policy") => Self::new(Code::Conflict, "a workspace still uses the policy"),
             StoreError::Conflict("credential") => Self::new(
                 Code::Conflict,

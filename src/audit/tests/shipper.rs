@@ -18,7 +18,15 @@ async fn a_request_is_one_row_written_once() {
     let tables = database.0.lock();
     assert_eq!(tables.arrivals.len(), 500);
     assert!(tables.largest <= 64);
-    assert_eq!(tables.rows[&id(7)], AuditRow { event: event(7), completion: Some(completion(7)), link: None });
+    assert_eq!(
+        tables.rows[&id(7)],
+        AuditRow {
+            event: event(7),
+            completion: Some(completion(7)),
+            link: None,
+            erased: crate::domain::Erased::default()
+        }
+    );
     assert_eq!(journal.core.metrics.audit_rows.get(), 500);
     assert_eq!(journal.core.metrics.audit_queue_depth.get(), 0);
 }

@@ -131,6 +131,27 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     did(d, "updateSavedFilter", changed, 200);
     did(d, "deleteSavedFilter", owner.delete(&path).await, 204);
 
+    let settings = json!({"review_hours": 24});
+    did(d, "updateAuditSettings", owner.patch("/orgs/me/audit-settings", settings).await, 200);
+    let (_, key) = org.api_key(&org.workspace().await["id"]).await;
+    client.process(&key, "hello").await.ok(200);
+    let request = loop {
+        let rows = owner.get("/audit-logs").await.ok(200);
+        match rows["data"][0]["id"].as_str() {
+            Some(id) => break format!("/audit-logs/{id}"),
+            None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
+    let user = json!({"user_id": "nobody"});
+    did(d, "eraseAuditUsers", owner.post("/audit-logs/erase", user).await, 200);
+    let escalate = json!({"reason": "odd", "assignee_id": org.user_id});
+    did(d, "escalateAuditLog", owner.post(&format!("{request}/escalate"), escalate).await, 201);
+    let later = json!({"assignee_id": null, "due_at": "2099-01-01T00:00:00Z"});
+    did(d, "updateAuditReview", owner.patch(&format!("{request}/review"), later).await, 200);
+    did(d, "commentAuditReview", owner.post(&format!("{request}/comments"), json!({"body": "hm"})).await, 201);
+    let outcome = json!({"outcome": "false_positive", "comment": "harmless"});
+    did(d, "resolveAuditLog", owner.post(&format!("{request}/resolve"), outcome).await, 200);
+
     let name = owner.get("/orgs/me").await.ok(200)["name"].clone();
     let end = json!({"name": name, "password": "correct horse battery staple"});
     let deleted = did(d, "deleteOrganization", owner.post("/orgs/me/delete", end).await, 200);

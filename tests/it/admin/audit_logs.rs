@@ -54,6 +54,22 @@ async fn a_scan_is_listed_found_by_filters_and_read_without_its_text(database: T
     rows(&org.owner, "?min_risk_score=1", 1).await;
     rows(&org.owner, "?to=2020-01-01T00:00:00Z", 0).await;
 
+    for query in [
+        format!("request_id={}", scanned["request_id"].as_str().unwrap()),
+        format!("rule_id={}", found["findings"][0]["rule_id"].as_str().unwrap()),
+        "user_id=customer_123".to_owned(),
+        format!("max_risk_score={0}&min_risk_score={0}", found["risk_score"]),
+    ] {
+        assert_eq!(rows(&org.owner, &format!("?{query}"), 1).await[0]["id"], found["id"], "{query}");
+        let counted = org.owner.get(&format!("/audit-logs/histogram?bucket=hour&{query}")).await.ok(200);
+        assert_eq!((&counted["requests"], &counted["data"][0]["requests"]), (&json!(1), &json!(1)), "{query}");
+    }
+    rows(&org.owner, "?model=a-model", 0).await;
+    rows(&org.owner, "?rule_id=a_rule", 0).await;
+    assert_eq!(org.owner.get("/audit-logs/histogram").await.ok(200)["requests"], 2);
+    org.owner.get("/audit-logs?request_id=req_1").await.problem(400, "invalid_query");
+    org.owner.get("/audit-logs/histogram?bucket=minute&from=2026-01-01T00:00:00Z").await.problem(400, "invalid_query");
+
     let one = org.owner.get(&format!("/audit-logs/{}", found["id"].as_str().unwrap())).await.ok(200);
     assert_eq!(one, found);
     assert!(!one.to_string().contains("4111"), "{one:#}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use sentinel::domain::{
-    Action, AuditEvent, AuditId, Category, Completion, Coverage, Direction, OrgId, Outcome, Source, SystemClock,
-    Timestamp,
+    Action, AuditEvent, AuditId, Category, Completion, Coverage, Direction, Erased, OrgId, Outcome, Source,
+    SystemClock, Timestamp,
 };
 use sentinel::mock_llm::MockLlm;
 use sentinel::store::AuditRow;
@@ -298,7 +298,7 @@ fn row(org: OrgId, at: Timestamp, path: &str) -> AuditRow {
         error_code: None,
         answer: None,
     };
-    AuditRow { event, completion: Some(completion), link: None }
+    AuditRow { event, completion: Some(completion), link: None, erased: Erased::default() }
 }
 
 async fn a_stream_is_filtered(database: TestDatabase) {

@@ -3,6 +3,7 @@
 mod admin_events;
 mod api_keys;
 mod audit_logs;
+mod audit_reviews;
 mod client;
 mod errors;
 mod events;

@@ -31,7 +31,9 @@ const KNOWN: &[(&str, Kind)] = &[
     ("addDataSetValues", Object),
     ("archiveWorkspace", Object),
     ("changePassword", Own),
+    ("commentAuditReview", Object),
     ("confirmMfa", Own),
+    ("countAuditLogs", Own),
     ("createApiKey", Own),
     ("createDataSet", Own),
     ("createInvitation", Own),
@@ -60,6 +62,8 @@ const KNOWN: &[(&str, Kind)] = &[
     ("forgotPassword", Open),
     ("getApiKey", Object),
     ("getAuditLog", Object),
+    ("getAuditReview", Object),
+    ("getAuditSettings", Own),
     ("getDataSet", Object),
     ("getHealth", Open),
     ("getMe", Own),
@@ -80,6 +84,12 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listApiKeys", Own),
     ("listInvitations", Own),
     ("listAuditCheckpoints", Own),
+    ("listAuditReviews", Own),
+    ("eraseAuditUsers", Own),
+    ("escalateAuditLog", Object),
+    ("resolveAuditLog", Object),
+    ("updateAuditReview", Object),
+    ("updateAuditSettings", Own),
     ("listAuditLogs", Own),
     ("listPolicies", Own),
     ("listPolicyVersions", Object),
@@ -300,7 +310,9 @@ pub async fn furnished(client: &Client) -> Organization {
     org.owner.post("/saved-filters", filter).await.ok(201);
     client.process(&key, "hello").await.ok(200);
     for _ in 0..200 {
-        if org.owner.get("/audit-logs").await.ok(200)["data"][0].is_object() {
+        let rows = org.owner.get("/audit-logs").await.ok(200);
+        if let Some(id) = rows["data"][0]["id"].as_str() {
+            org.owner.post(&format!("/audit-logs/{id}/escalate"), json!({"reason": "furniture"})).await.ok(201);
             return org;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

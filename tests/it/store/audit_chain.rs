@@ -9,7 +9,7 @@ use super::audit_logs::{bare, full};
 use super::{START, World, on_both_engines};
 
 /// Rows of one node, a second apart.
-async fn ship(world: &World, count: u64) -> Vec<AuditRow> {
+pub(super) async fn ship(world: &World, count: u64) -> Vec<AuditRow> {
     let rows: Vec<AuditRow> = (0..count).map(|n| full(world.acme.org_id, START.plus(Duration::from_secs(n)))).collect();
     for some in rows.chunks(7) {
         world.store.ship_audit(some).await.unwrap();
@@ -17,22 +17,22 @@ async fn ship(world: &World, count: u64) -> Vec<AuditRow> {
     rows
 }
 
-async fn check(world: &World) -> ChainReport {
+pub(super) async fn check(world: &World) -> ChainReport {
     verify(&world.store, world.acme.scope, &Trusted::default()).await.unwrap()
 }
 
-fn signer() -> (tempfile::TempDir, Signer) {
+pub(super) fn signer() -> (tempfile::TempDir, Signer) {
     let dir = tempfile::tempdir().unwrap();
     let signer = Signer::open(dir.path()).unwrap();
     (dir, signer)
 }
 
-async fn sign(world: &World, signer: &Signer, second: i64) -> usize {
+pub(super) async fn sign(world: &World, signer: &Signer, second: i64) -> usize {
     sign_heads(&world.store, signer, "node-1", Timestamp::from_micros(second * 1_000_000)).await.unwrap()
 }
 
 /// Does to the database what nobody should; the text runs on both engines.
-async fn tamper(world: &World, text: &'static str) -> u64 {
+pub(super) async fn tamper(world: &World, text: &'static str) -> u64 {
     let url = world.database.config().url;
     if url.starts_with("sqlite") {
         let mut file = SqliteConnection::connect(&url).await.unwrap();
@@ -41,7 +41,7 @@ async fn tamper(world: &World, text: &'static str) -> u64 {
     sqlx::query(text).execute(&mut world.database.admin().await).await.unwrap().rows_affected()
 }
 
-fn kinds(report: &ChainReport) -> Vec<(ChainFaultKind, Option<i64>, Option<i64>)> {
+pub(super) fn kinds(report: &ChainReport) -> Vec<(ChainFaultKind, Option<i64>, Option<i64>)> {
     report.faults.iter().map(|fault| (fault.kind, fault.seq, fault.to_seq)).collect()
 }
 

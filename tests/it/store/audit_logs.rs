@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sentinel::domain::{
     Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector,
-    Direction, OrgId, Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, WorkspaceId,
+    Direction, Erased, OrgId, Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, WorkspaceId,
 };
 use sentinel::store::{AuditFilter, AuditRow, DayCount};
 
@@ -82,7 +82,7 @@ pub(super) fn full(org: OrgId, at: Timestamp) -> AuditRow {
             coverage: event.coverage.clone(),
         })),
     };
-    AuditRow { event, completion: Some(completion), link: None }
+    AuditRow { event, completion: Some(completion), link: None, erased: Erased::default() }
 }
 
 /// A row with every optional field empty.

@@ -4,6 +4,8 @@ mod accounts;
 mod api_keys;
 mod audit_chain;
 mod audit_logs;
+mod audit_retention;
+mod audit_search;
 mod connecting;
 mod event_stream;
 mod feed;

@@ -61,7 +61,7 @@ mod postgres {
         let mut admin = world.database.admin().await;
         let tables: Vec<(String, String, bool, bool)> =
             sqlx::query_as(TENANT_TABLES).fetch_all(&mut admin).await.unwrap();
-        assert_eq!(tables.len(), 27);
+        assert_eq!(tables.len(), 32);
         for (table, column, enabled, forced) in tables {
             assert!(enabled && forced, "{table}");
             let text = "SELECT COALESCE(qual, ''), COALESCE(with_check, '') FROM pg_policies
@@ -94,6 +94,9 @@ mod postgres {
                 "audit_logs INSERT",
                 "audit_logs SELECT",
                 "audit_logs UPDATE",
+                "audit_reviews INSERT",
+                "audit_settings SELECT",
+                "audit_terms INSERT",
                 "event_tickets DELETE",
                 "event_tickets SELECT",
                 "invitations SELECT",

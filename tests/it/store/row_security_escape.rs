@@ -230,6 +230,7 @@ mod postgres {
                 "audit_chains",
                 "audit_checkpoints",
                 "audit_logs",
+                "audit_settings",
                 "event_tickets",
                 "invitations",
                 "organizations",

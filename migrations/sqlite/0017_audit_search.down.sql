@@ -1,0 +1,13 @@
+ALTER TABLE audit_logs DROP COLUMN client_ip_hash;
+ALTER TABLE audit_logs DROP COLUMN user_id_hash;
+DROP TABLE audit_removals;
+DROP TABLE audit_review_comments;
+DROP TABLE audit_reviews;
+DROP TABLE audit_settings;
+DROP INDEX audit_logs_policy;
+DROP INDEX audit_logs_upstream;
+DROP INDEX audit_logs_model;
+DROP INDEX audit_logs_user;
+DROP INDEX audit_logs_api_key;
+DROP INDEX audit_logs_workspace;
+DROP TABLE audit_terms;
