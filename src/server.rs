@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminState};
@@ -18,15 +19,17 @@ use crate::config::{Config, Environment, RetentionConfig, ensure_secrets};
 use crate::detect::Engine;
 use crate::domain::{SharedClock, SystemClock};
 use crate::enforce::Vault;
-use crate::gateway::{self, GatewayState};
+use crate::gateway::{self, Certificates, GatewayState};
 use crate::health::Health;
 use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::mail::Mailer;
 use crate::policy::PolicyCache;
 use crate::process::Processor;
 use crate::store::{Store, migrate};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics, Traces};
 use crate::upstream::Upstreams;
+
+use handover::Listeners;
 
 /// How often it is written down when keys were last used.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(5);
@@ -36,6 +39,8 @@ const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long background tasks, the last shipment among them, may take to end.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
+
+mod handover;
 
 /// Which faces a process shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub struct Options {
     pub only: Option<Only>,
     /// Apply missing migrations before starting. Development on SQLite always does.
     pub migrate: bool,
+    /// Take the sockets, and then the place, of the process that runs on this `data_dir`.
+    pub take_over: bool,
 }
 
 impl Options {
@@ -65,6 +72,11 @@ pub struct Sentinel {
     pub admin: Option<SocketAddr>,
     pub store: Store,
     running: Option<gateway::Running>,
+    access_log: Option<Arc<AccessLog>>,
+    certificates: Option<Arc<Certificates>>,
+    /// Copies, for a successor.
+    listeners: Arc<Mutex<Listeners>>,
+    successor: PathBuf,
     signing: Arc<Signing>,
     drain_timeout: Duration,
     journals: Vec<Journal>,
@@ -89,11 +101,36 @@ impl Sentinel {
         let upstreams = Upstreams::new(&config).map_err(|faults| anyhow::anyhow!("{}", lines(&faults)))?;
         let config = Arc::new(config);
 
-        let gateway_listener = listen(&options, Only::Gateway, "gateway.listen", &config.gateway.listen)?;
-        let admin_listener = listen(&options, Only::Admin, "admin.listen", &config.admin.listen)?;
+        let certificates = if options.shows(Only::Gateway) {
+            Certificates::load(&config.gateway.tls).map_err(|faults| anyhow::anyhow!("{}", lines(&faults)))?
+        } else {
+            None
+        };
+        let (inherited, predecessor) = if options.take_over {
+            let path = handover::socket(&config.data_dir, options.only);
+            let asked = handover::ask(&path);
+            let (listeners, predecessor) = asked.with_context(|| format!("--take-over: {}", path.display()))?;
+            (listeners, Some(predecessor))
+        } else {
+            (Listeners::default(), None)
+        };
+        let listen = |face, setting, address: &str, inherited| listen(&options, face, setting, address, inherited);
+        let gateway_listener = listen(Only::Gateway, "gateway.listen", &config.gateway.listen, inherited.gateway)?;
+        let admin_listener = listen(Only::Admin, "admin.listen", &config.admin.listen, inherited.admin)?;
+        let mut listeners = Listeners { gateway: gateway_listener, admin: admin_listener };
+        let kept = listeners.copies()?;
+        let Listeners { gateway: gateway_listener, admin: admin_listener } = std::mem::replace(&mut listeners, kept);
 
         let metrics = Arc::new(Metrics::new());
-        let (journal, leftover) = open_journals(&config, &options, &clock, &metrics)?;
+        let access_log = match &config.log.access {
+            Some(target) if options.shows(Only::Gateway) => {
+                let dropped = metrics.access_log_dropped.clone();
+                let log = AccessLog::open(target, dropped).with_context(|| format!("log.access: {}", target.display()));
+                Some(Arc::new(log?))
+            }
+            _ => None,
+        };
+        let (journal, leftovers) = open_journals(&config, &options, &clock, &metrics)?;
         let signing = Arc::new(Signing {
             signer: Signer::open(&config.data_dir).context("data_dir")?,
             store: store.clone(),
@@ -122,12 +159,19 @@ impl Sentinel {
         };
 
         let mut background = Tasks::new();
-        let journals: Vec<Journal> = [journal.clone()].into_iter().chain(leftover).collect();
+        let journals: Vec<Journal> = [journal.clone()].into_iter().chain(leftovers).collect();
         for journal in &journals {
             background.spawn("audit shipper", |stop| audit::ship(journal.clone(), store.clone(), stop));
         }
         let every = config.audit.checkpoint_interval.get();
         background.spawn("checkpoints of the audit trail", |stop| sign(Arc::clone(&signing), every, stop));
+        let traces = match Traces::new(&config.otlp, &metrics.traces_dropped).map_err(anyhow::Error::msg)? {
+            Some((traces, export)) if options.shows(Only::Gateway) => {
+                background.spawn("export of traces", |stop| export.run(stop));
+                Some(traces)
+            }
+            _ => None,
+        };
         background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
         background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
 
@@ -167,6 +211,9 @@ impl Sentinel {
         let running = match gateway_listener {
             None => None,
             Some(listener) => {
+                if let Some(certificates) = &certificates {
+                    background.spawn("certificates", |stop| Arc::clone(certificates).keep_fresh(stop));
+                }
                 background.spawn("name resolution", |stop| Arc::clone(&upstreams).keep_resolved(stop));
                 background.spawn("health checks", |stop| Arc::clone(&upstreams).keep_checked(stop));
                 let state = GatewayState {
@@ -183,16 +230,28 @@ impl Sentinel {
                     processor,
                     health,
                     metrics,
+                    access_log: access_log.clone(),
+                    traces,
+                    certificates: certificates.clone(),
                     clock,
                 };
                 Some(gateway::start(listener, state).context("gateway.listen: the gateway cannot start")?)
             }
         };
+        if let Some(predecessor) = predecessor
+            && let Err(error) = predecessor.release()
+        {
+            tracing::warn!(%error, "the process before this one is gone already");
+        }
         Ok(Self {
             gateway: running.as_ref().map(|running| running.address),
             admin,
             store,
             running,
+            access_log,
+            certificates,
+            listeners: Arc::new(Mutex::new(listeners)),
+            successor: handover::socket(&config.data_dir, options.only),
             signing,
             drain_timeout: config.gateway.drain_timeout.get(),
             journals,
@@ -209,8 +268,28 @@ impl Sentinel {
         }
     }
 
+    /// What SIGHUP asks for: the access log is opened anew, the certificate read anew.
+    pub async fn reload(&self) {
+        if let Some(certificates) = self.certificates.clone() {
+            let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
+        }
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
+    }
+
+    /// Lets a successor take the sockets (`Options::take_over`). The channel tells that one serves, and is closed where none can.
+    pub fn offer_place(&self) -> oneshot::Receiver<()> {
+        handover::offer(&self.successor, Arc::clone(&self.listeners)).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %self.successor.display(), "no successor can take over");
+            oneshot::channel().1
+        })
+    }
+
     /// Drains the gateway, finishes admin requests, ships the journal, closes the store.
     pub async fn stop(self) {
+        // A copy that stays open would hold connections that nobody takes.
+        *self.listeners.lock() = Listeners::default();
         if let Some(running) = self.running
             && !running.drain(self.drain_timeout).await
         {
@@ -223,6 +302,9 @@ impl Sentinel {
         self.background.stop(BACKGROUND_TIMEOUT).await;
         // The last rows are in the database now.
         self.signing.sign().await;
+        if let Some(log) = self.access_log {
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
         self.store.close().await;
     }
 }
@@ -269,11 +351,20 @@ fn lines<T: std::fmt::Display>(faults: &[T]) -> String {
 }
 
 /// None when this process does not show the face.
-fn listen(options: &Options, face: Only, setting: &str, address: &str) -> anyhow::Result<Option<TcpListener>> {
+fn listen(
+    options: &Options,
+    face: Only,
+    setting: &str,
+    address: &str,
+    inherited: Option<TcpListener>,
+) -> anyhow::Result<Option<TcpListener>> {
     if !options.shows(face) {
         return Ok(None);
     }
-    let listener = TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
+    let listener = match inherited {
+        Some(listener) => listener,
+        None => TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?,
+    };
     listener.set_nonblocking(true).with_context(|| setting.to_owned())?;
     Ok(Some(listener))
 }
@@ -282,30 +373,37 @@ fn address(listener: Option<&TcpListener>) -> std::io::Result<Option<SocketAddr>
     listener.map(TcpListener::local_addr).transpose()
 }
 
-/// The process's journal, and what a lone admin process may have left in the same folder.
+/// The process's journal, and what other processes may have left in the same folder.
 ///
 /// A journal has one owner. `serve --only admin` has one of its own, so that a gateway may run beside it on the same
-/// `data_dir`; what it left is shipped by whoever runs without a lone admin beside it.
+/// `data_dir`; so has a process that takes over while the one before it still writes its own. What is in use is shipped by
+/// who uses it, and otherwise by whoever starts next.
 fn open_journals(
     config: &Config,
     options: &Options,
     clock: &SharedClock,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<(Journal, Option<Journal>)> {
-    const OWN: &str = "journal";
-    const ADMIN: &str = "journal-admin";
-    let name = if options.only == Some(Only::Admin) { ADMIN } else { OWN };
-    let journal = Journal::open(&config.data_dir.join(name), &config.audit, Arc::clone(clock), Arc::clone(metrics))
-        .with_context(|| format!("data_dir: {}", config.data_dir.join(name).display()))?;
-    let other = config.data_dir.join(ADMIN);
-    let leftover = match options.only {
-        None | Some(Only::Worker) if other.is_dir() => {
-            // Its own metrics: the gauges describe one journal. In use by another process, it is shipped by that one.
-            Journal::open(&other, &config.audit, Arc::clone(clock), Arc::new(Metrics::new())).ok()
-        }
-        _ => None,
+) -> anyhow::Result<(Journal, Vec<Journal>)> {
+    const BOTH: [&str; 2] = ["journal", "journal-2"];
+    const ADMIN: [&str; 2] = ["journal-admin", "journal-admin-2"];
+    let own = if options.only == Some(Only::Admin) { ADMIN } else { BOTH };
+    let open = |name: &str, metrics: &Arc<Metrics>| {
+        Journal::open(&config.data_dir.join(name), &config.audit, Arc::clone(clock), Arc::clone(metrics))
     };
-    Ok((journal, leftover))
+    let [mut name, second] = own;
+    let opened = match open(name, metrics) {
+        Err(_) if options.take_over => {
+            name = second;
+            open(name, metrics)
+        }
+        opened => opened,
+    };
+    let journal = opened.with_context(|| format!("data_dir: {}", config.data_dir.join(name).display()))?;
+    let others = if matches!(options.only, None | Some(Only::Worker)) { [BOTH, ADMIN].concat() } else { own.to_vec() };
+    let left = others.into_iter().filter(|other| *other != name && config.data_dir.join(other).is_dir());
+    // Their own metrics: the gauges describe one journal.
+    let leftovers = left.filter_map(|other| open(other, &Arc::new(Metrics::new())).ok()).collect();
+    Ok((journal, leftovers))
 }
 
 /// What the heads of this node's chains are signed with.
@@ -464,7 +562,7 @@ mod tests {
 
     #[test]
     fn each_face_is_shown_unless_another_was_asked_for() {
-        let only = |only| Options { only, migrate: false };
+        let only = |only| Options { only, ..Options::default() };
         assert!(only(None).shows(Only::Gateway) && only(None).shows(Only::Admin));
         assert!(only(Some(Only::Admin)).shows(Only::Admin) && !only(Some(Only::Admin)).shows(Only::Gateway));
         assert!(!only(Some(Only::Worker)).shows(Only::Gateway) && !only(Some(Only::Worker)).shows(Only::Admin));
@@ -474,7 +572,7 @@ mod tests {
     fn an_address_in_use_is_named_with_its_setting() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let error = listen(&Options::default(), Only::Admin, "admin.listen", &address).unwrap_err();
+        let error = listen(&Options::default(), Only::Admin, "admin.listen", &address, None).unwrap_err();
         assert!(error.to_string().starts_with("admin.listen: cannot listen on 127.0.0.1:"), "{error}");
     }
 }

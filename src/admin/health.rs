@@ -33,5 +33,9 @@ async fn health(State(api): State<Api>) -> impl IntoResponse {
     (status = 200, description = "The metrics of this node", body = String, content_type = "text/plain"),
 ))]
 async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+    let (open, idle) = api.state.store.connections();
+    let pool = &api.state.metrics.db_pool_connections;
+    pool.with_label_values(&["idle"]).set(idle);
+    pool.with_label_values(&["used"]).set(open.saturating_sub(idle));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.state.metrics.render())
 }

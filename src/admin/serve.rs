@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use tower::Service as _;
 
 use super::AdminState;
 use super::events::Live;
+use crate::config::{AdminConfig, Config};
 
 /// How long a client may take for the head of a request, and an idle connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: std::net::TcpListener, state: AdminState, stop: Receiver<bool>) -> std::io::Result<()> {
     let patience = state.config.admin.request_timeout.get();
     let live = Live::new(&state, stop.clone());
-    serve_router(listener, super::router(state, Arc::clone(&live)), stop, patience).await?;
+    let config = Arc::clone(&state.config);
+    serve_router(listener, super::router(state, Arc::clone(&live)), config, stop, patience).await?;
     if tokio::time::timeout(patience, live.closed()).await.is_err() {
         tracing::warn!("streams of events were cut: they took too long to close");
     }
@@ -44,6 +46,7 @@ pub async fn serve(listener: std::net::TcpListener, state: AdminState, stop: Rec
 async fn serve_router(
     listener: std::net::TcpListener,
     router: Router,
+    config: Arc<Config>,
     mut stop: Receiver<bool>,
     patience: Duration,
 ) -> std::io::Result<()> {
@@ -55,7 +58,7 @@ async fn serve_router(
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), stop.clone()));
+                    connections.spawn(connection(stream, peer, router.clone(), Arc::clone(&config), stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the admin face could not be accepted");
@@ -78,10 +81,19 @@ async fn stopped(stop: &mut Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    config: Arc<Config>,
+    mut stop: Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let AdminConfig { trusted_proxies, forwarded_header, .. } = &config.admin;
+        let values = request.headers().get_all(forwarded_header.name()).iter().map(HeaderValue::as_bytes);
+        let client = forwarded_header.client(peer.ip(), trusted_proxies, values);
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
         let answer = router.clone().call(request.map(Body::new));
         async move { Ok::<Response<Body>, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
     });
@@ -119,7 +131,7 @@ mod tests {
         let url = format!("http://{}/slow", listener.local_addr().unwrap());
         let (stop, stopping) = watch::channel(false);
         let router = Router::new().route("/slow", get(slow));
-        let server = tokio::spawn(serve_router(listener, router, stopping, Duration::from_secs(60)));
+        let server = tokio::spawn(serve_router(listener, router, Arc::default(), stopping, Duration::from_secs(60)));
 
         let client = reqwest::Client::new();
         let request = tokio::spawn(client.get(&url).send());

@@ -45,7 +45,8 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
 }
 
 fn check(options: &ConfigOptions, json: bool) -> anyhow::Result<Outcome> {
-    let (faults, notes) = match config::explain(&options.flags(), config::environment_variables()) {
+    let flags = config::Flags { check_files: true, ..options.flags() };
+    let (faults, notes) = match config::explain(&flags, config::environment_variables()) {
         Ok(loaded) => (Vec::new(), loaded.notes),
         Err(ConfigError::Faults(faults)) => (faults, Vec::new()),
         Err(error @ ConfigError::Invalid { .. }) => (vec![error.to_string()], Vec::new()),

@@ -49,7 +49,7 @@ async fn dev(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<Outcome
     let config = configure(args, data_dir, &mock.url())?;
     telemetry::init_logs(&config.log);
     let auth = config.auth.clone();
-    let sentinel = Sentinel::start(config, Options { only: None, migrate: true })
+    let sentinel = Sentinel::start(config, Options { migrate: true, ..Options::default() })
         .await
         .context("cannot start; if a port is taken, choose another with --gateway-port or --admin-port")?;
     let demo = demo::prepare(&sentinel.store, &auth).await?;
@@ -76,7 +76,7 @@ fn configure(args: &Args, data_dir: &Path, mock: &str) -> anyhow::Result<Config>
     ];
     set.extend(default_upstreams().keys().map(|name| (format!("upstreams.{name}.url"), mock.to_owned())));
     set.extend(args.set.iter().cloned());
-    let config = config::load(&Flags { file: None, set }, std::iter::empty())?;
+    let config = config::load(&Flags { set, ..Flags::default() }, std::iter::empty())?;
     for (setting, listen) in [("gateway.listen", &config.gateway.listen), ("admin.listen", &config.admin.listen)] {
         let addresses: Vec<SocketAddr> = listen.to_socket_addrs().with_context(|| setting.to_owned())?.collect();
         if !addresses.iter().all(|address| address.ip().is_loopback()) {

@@ -29,7 +29,7 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 impl ConfigOptions {
     pub(super) fn flags(&self) -> Flags {
-        Flags { file: self.config.clone(), set: self.set.clone() }
+        Flags { file: self.config.clone(), set: self.set.clone(), ..Flags::default() }
     }
 
     pub(super) fn load(&self) -> anyhow::Result<Loaded> {

@@ -6,7 +6,7 @@ use crate::config::{Config, Environment};
 use crate::server::{Only, Options, Sentinel};
 use crate::telemetry;
 
-/// Run Sentinel: SIGTERM or SIGINT drains and stops it, a second one ends it at once
+/// Run Sentinel: SIGTERM or SIGINT drains and stops it, a second one ends it at once; SIGHUP opens the access log anew and reads the certificate
 #[derive(clap::Args)]
 #[command(after_help = "Example: SENTINEL_CONFIG=/etc/sentinel.yaml DATABASE_URL_FILE=/run/secrets/db sentinel serve")]
 pub(super) struct Args {
@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// Apply missing migrations first; not in production, where `sentinel migrate up` is a step of its own
     #[arg(long)]
     migrate: bool,
+    /// Take the place of the process that runs on the same data_dir: its sockets at once, and when this one serves, it drains
+    #[arg(long)]
+    take_over: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -40,7 +43,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         Face::Admin => Only::Admin,
         Face::Worker => Only::Worker,
     });
-    let options = Options { only, migrate: args.migrate };
+    let options = Options { only, migrate: args.migrate, take_over: args.take_over };
     block_on(config.admin.threads, serve(config, options))
 }
 
@@ -60,26 +63,39 @@ async fn serve(config: Config, options: Options) -> anyhow::Result<Outcome> {
     signals.run(sentinel).await
 }
 
-/// SIGTERM and SIGINT, caught from the moment this is made: before a face listens, so that nobody who has seen it listen
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment this is made: before a face listens, so that nobody who has seen it listen
 /// can end the process without its drain.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for one, then stops in order. Whatever ends that should not takes the process with it, so that its
     /// supervisor starts it anew.
     pub(super) async fn run(self, mut sentinel: Sentinel) -> anyhow::Result<Outcome> {
-        let Self { mut terminate, mut interrupt } = self;
-        let failed = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            name = sentinel.failed() => Some(name),
+        let Self { mut terminate, mut interrupt, mut hang_up } = self;
+        let mut successor = sentinel.offer_place();
+        let failed = loop {
+            tokio::select! {
+                Ok(()) = &mut successor => {
+                    tracing::info!("another process has taken over");
+                    break None;
+                }
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                _ = hang_up.recv() => sentinel.reload().await,
+                name = sentinel.failed() => break Some(name),
+            }
         };
         match failed {
             None => tracing::info!("stopping; a second signal ends the process at once"),

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ByteSize, HumanDuration};
+use crate::domain::{ForwardedHeader, Network};
 
 /// Who may create an organization by `POST /auth/register`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,10 @@ pub enum Registration {
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     pub listen: String,
+    /// Proxies whose word is taken for the address of their client: networks, or single addresses.
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    pub forwarded_header: ForwardedHeader,
     /// Address in links and in the OpenAPI document.
     pub public_url: String,
     pub registration: Registration,
@@ -39,6 +44,8 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: "0.0.0.0:8000".into(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             public_url: "http://localhost:8000".into(),
             registration: Registration::Open,
             threads: 4,

@@ -1,4 +1,4 @@
-//! Environment variables: `SENTINEL_SECTION__KEY`, and the names that the system had before this one.
+//! Environment variables: `SENTINEL_SECTION__KEY`, the names that the system had before this one, and OpenTelemetry's.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,21 @@ fn path(keys: [&str; 2]) -> Vec<String> {
     keys.map(str::to_owned).to_vec()
 }
 
-/// `JWT_SECRET_KEY`, `DATABASE_URL`, `API_PORT` and so on. A `SENTINEL_…` variable for the same key wins.
+/// `JWT_SECRET_KEY`, `DATABASE_URL`, `API_PORT`, `OTEL_EXPORTER_OTLP_ENDPOINT` and so on. A `SENTINEL_…` variable for the same key wins.
 pub(super) fn apply_seed_names(env: &Env, tree: &mut Tree, notes: &mut Vec<String>) {
-    for (name, key) in [("JWT_SECRET_KEY", ["auth", "jwt_secret"]), ("DATABASE_URL", ["database", "url"])] {
+    for (name, key) in [
+        ("JWT_SECRET_KEY", ["auth", "jwt_secret"]),
+        ("DATABASE_URL", ["database", "url"]),
+        ("OTEL_EXPORTER_OTLP_HEADERS", ["otlp", "headers"]),
+    ] {
         apply_secret(env, name, path(key), tree);
+    }
+    for (name, key) in
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", ["otlp", "endpoint"]), ("OTEL_SERVICE_NAME", ["otlp", "service_name"])]
+    {
+        if let Some(value) = env.get(name) {
+            tree.apply_text(path(key), value, name);
+        }
     }
     for (name, key, unit) in [
         ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", ["auth", "access_token_ttl"], "m"),

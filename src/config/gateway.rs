@@ -1,12 +1,18 @@
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, HumanDuration};
+use super::{ByteSize, HumanDuration, TlsConfig};
+use crate::domain::{ForwardedHeader, Network};
 
 /// The face that applications talk to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     pub listen: String,
+    pub tls: TlsConfig,
+    /// Proxies whose word is taken for the address of their client: networks, or single addresses.
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    pub forwarded_header: ForwardedHeader,
     /// Worker threads; 0 means one per core.
     pub threads: usize,
     /// How much of a request body is read before it is refused with 413. One body is held in memory per request in flight.
@@ -34,7 +40,9 @@ pub struct GatewayConfig {
     pub keepalive_timeout: HumanDuration,
     /// How long a client may take to read a piece of an answer.
     pub write_timeout: HumanDuration,
-    /// How long requests in flight may take to finish after SIGTERM.
+    /// After SIGTERM: how long everybody is still served, each answer being the last of its connection.
+    pub drain_delay: HumanDuration,
+    /// After that: how long requests in flight may take to finish.
     pub drain_timeout: HumanDuration,
     /// Idle connections to upstreams, per worker thread.
     pub upstream_pool: usize,
@@ -46,6 +54,9 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: "0.0.0.0:8080".into(),
+            tls: TlsConfig::default(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             threads: 0,
             max_request_body: ByteSize::mib(16),
             max_decoded_body: ByteSize::mib(64),
@@ -59,6 +70,7 @@ impl Default for GatewayConfig {
             body_timeout: HumanDuration::secs(60),
             keepalive_timeout: HumanDuration::secs(60),
             write_timeout: HumanDuration::secs(60),
+            drain_delay: HumanDuration::secs(1),
             drain_timeout: HumanDuration::secs(30),
             upstream_pool: 512,
             block_status: 400,

@@ -14,6 +14,8 @@ pub struct Flags {
     pub file: Option<PathBuf>,
     /// `path.to.key=value` pairs; later ones win.
     pub set: Vec<(String, String)>,
+    /// Also tell what is wrong with the files that are named.
+    pub check_files: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,11 @@ pub fn explain(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Re
     }
 
     let Finished { mut config, origins, mut faults } = tree.finish()?;
-    faults.extend(validate::faults(&config).into_iter().map(|(path, message)| match origin_of(&origins, &path) {
+    let mut found = validate::faults(&config);
+    if flags.check_files {
+        found.extend(validate::file_faults(&config));
+    }
+    faults.extend(found.into_iter().map(|(path, message)| match origin_of(&origins, &path) {
         Some(origin) => format!("{path}: {message} ({origin})"),
         None => format!("{path}: {message}"),
     }));

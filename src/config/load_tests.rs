@@ -14,7 +14,7 @@ fn written(text: &str) -> (tempfile::TempDir, Flags) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("sentinel.yaml");
     std::fs::write(&file, text).unwrap();
-    (dir, Flags { file: Some(file), set: Vec::new() })
+    (dir, Flags { file: Some(file), ..Flags::default() })
 }
 
 fn load_with(text: &str, pairs: &[(&str, &str)], set: &[(&str, &str)]) -> Result<Config, ConfigError> {

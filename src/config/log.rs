@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// How a log line is written.
@@ -16,10 +18,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,sentinel::audit=debug`.
     pub level: String,
+    /// Where the access log goes, one JSON line per request of an application: `stdout`, or a file that SIGHUP opens anew.
+    /// None: there is none.
+    pub access: Option<PathBuf>,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
+        Self { format: LogFormat::Text, level: "info".into(), access: None }
     }
 }

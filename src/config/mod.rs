@@ -12,8 +12,10 @@ mod gateway;
 mod load;
 mod log;
 mod mail;
+mod otlp;
 mod print;
 mod secrets;
+mod tls;
 mod tree;
 mod units;
 mod upstreams;
@@ -32,7 +34,9 @@ pub use gateway::GatewayConfig;
 pub use load::{ConfigError, Flags, Loaded, environment_variables, explain, load};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
+pub use otlp::OtlpConfig;
 pub use secrets::{SecretsError, ensure_secrets};
+pub use tls::{TlsConfig, TlsFiles};
 pub use units::{ByteSize, HumanDuration};
 pub use upstreams::{Balance, CredentialField, RouteConfig, UpstreamConfig, default_upstreams};
 
@@ -65,6 +69,7 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     pub audit: AuditConfig,
     pub log: LogConfig,
+    pub otlp: OtlpConfig,
 }
 
 impl Default for Config {
@@ -82,6 +87,7 @@ impl Default for Config {
             routes: Vec::new(),
             audit: AuditConfig::default(),
             log: LogConfig::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }

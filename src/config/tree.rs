@@ -257,6 +257,7 @@ pub(super) fn is_secret(path: &[String]) -> bool {
             | ["encryption", "key" | "previous_key"]
             | ["database", "url" | "migrate_url"]
             | ["mail", "smtp_url"]
+            | ["otlp", "headers"]
             | ["upstreams", _, "api_key"]
     )
 }

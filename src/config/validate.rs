@@ -13,10 +13,20 @@ pub(super) fn faults(config: &Config) -> Vec<(String, String)> {
     mail(config, &mut faults);
     upstreams(config, &mut faults);
     audit(config, &mut faults);
+    otlp(config, &mut faults);
     if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
         faults.push("log.level", "is not a level (error, warn, info, debug, trace) or a list of directives");
     }
+    if config.log.access.as_deref().is_some_and(|path| path.as_os_str().is_empty()) {
+        faults.push("log.access", "must be stdout or the path of a file");
+    }
     faults.0
+}
+
+/// What is wrong with files that the configuration names, which not every command has to be able to read.
+pub(super) fn file_faults(config: &Config) -> Vec<(String, String)> {
+    let faults = config.gateway.tls.faults().into_iter();
+    faults.map(|(key, fault)| (format!("gateway.tls.{key}"), fault)).collect()
 }
 
 struct Faults(Vec<(String, String)>);
@@ -63,6 +73,17 @@ const GIB: ByteSize = ByteSize::mib(1024);
 fn gateway(config: &Config, faults: &mut Faults) {
     let gateway = &config.gateway;
     faults.listen("gateway.listen", &gateway.listen);
+    let tls = &gateway.tls;
+    for (named, other, key) in
+        [(&tls.cert_file, &tls.key_file, "key_file"), (&tls.key_file, &tls.cert_file, "cert_file")]
+    {
+        if named.is_some() && other.is_none() {
+            faults.push(format!("gateway.tls.{key}"), "is missing: TLS needs both cert_file and key_file");
+        }
+    }
+    if tls.client_ca_file.is_some() && tls.cert_file.is_none() && tls.key_file.is_none() {
+        faults.push("gateway.tls.client_ca_file", "has no effect without cert_file and key_file");
+    }
     faults.number("gateway.threads", gateway.threads as u64, 0, 1024);
     faults.size("gateway.max_request_body", gateway.max_request_body, ByteSize::kib(1), GIB);
     faults.size("gateway.max_decoded_body", gateway.max_decoded_body, ByteSize::kib(1), GIB);
@@ -259,6 +280,23 @@ fn audit(config: &Config, faults: &mut Faults) {
         if let Some(days) = days {
             faults.number(&format!("audit.retention.{tier}"), u64::from(days), 1, 36_500);
         }
+    }
+}
+
+fn otlp(config: &Config, faults: &mut Faults) {
+    let otlp = &config.otlp;
+    if let Some(Err(fault)) = otlp.endpoint.as_deref().map(http_url) {
+        faults.push("otlp.endpoint", fault);
+    }
+    let fits = |(name, value): (String, String)| {
+        http::HeaderName::try_from(name).is_ok() && http::HeaderValue::try_from(value).is_ok()
+    };
+    let fields = otlp.headers.as_ref().map_or(0, |headers| headers.expose().split(',').count());
+    if otlp.header_fields().filter_map(|field| fits(field).then_some(())).count() != fields {
+        faults.push("otlp.headers", "must be header fields: name=value,name=value");
+    }
+    if !(0.0..=1.0).contains(&otlp.sample_ratio) {
+        faults.push("otlp.sample_ratio", "must be between 0 and 1");
     }
 }
 

@@ -105,6 +105,12 @@ impl RequestId {
     pub const fn audit_id(self) -> AuditId {
         AuditId(self.0)
     }
+
+    /// The trace that begins with this request.
+    #[must_use]
+    pub const fn trace_id(self) -> u128 {
+        self.0.as_u128()
+    }
 }
 
 impl From<AuditId> for RequestId {

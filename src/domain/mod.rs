@@ -5,6 +5,7 @@ mod audit_event;
 mod dialect;
 mod finding;
 mod ids;
+mod proxies;
 mod secret;
 mod time;
 mod verdict;
@@ -20,6 +21,7 @@ pub use ids::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId,
     RequestId, ReviewCommentId, SavedFilterId, SessionId, UserId, WorkspaceId,
 };
+pub use proxies::{ForwardedHeader, Network};
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};

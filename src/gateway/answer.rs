@@ -1,5 +1,7 @@
 //! Answers: Sentinel's own, and what is added to an upstream's.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method};
@@ -8,12 +10,12 @@ use pingora::proxy::Session;
 
 use crate::domain::{Action, Dialect, Outcome};
 
+use super::Gate;
 use super::admission::tell_allowance;
 use super::body;
 use super::context::{Context, Failure, Recorded};
 use super::problem::{Problem, StreamShape};
 use super::screen::Screen;
-use super::{Gate, audit};
 
 // As text: pingora takes the case of a text as it is, and of a `HeaderName` makes a copy.
 const REQUEST_ID: &str = "x-request-id";
@@ -94,7 +96,7 @@ impl Gate {
     pub(super) async fn tell(&self, session: &mut Session, context: &Context, problem: &Problem, keep: bool) {
         let body = problem.body(context.dialect, context.id);
         let written = match self.problem_head(context, problem, body.len()) {
-            Ok(head) => write(session, head, body, keep).await,
+            Ok(head) => write(session, head, body, self.keeps(keep)).await,
             Err(error) => Err(error),
         };
         if written.is_err() {
@@ -126,10 +128,15 @@ impl Gate {
         head.insert_header(CONTENT_TYPE, JSON)?;
         head.insert_header(CONTENT_LENGTH, body.len())?;
         self.mark(&mut head, context)?;
-        if write(session, Box::new(head), body, keep).await.is_err() {
+        if write(session, Box::new(head), body, self.keeps(keep)).await.is_err() {
             session.set_keepalive(None);
         }
         Ok(true)
+    }
+
+    /// A node that is about to end keeps no connection.
+    fn keeps(&self, keep: bool) -> bool {
+        keep && !self.leaving.load(Ordering::Acquire)
     }
 
     /// Ends a stream that broke off: an error event and a proper end instead of a cut, which SDKs would take for one.
@@ -150,7 +157,7 @@ impl Gate {
         let plain = separator.is_empty() && rest.is_empty();
         let bytes = if plain { end } else { [&rest, separator, &end].concat().into() };
         if session.write_response_body(Some(bytes), true).await.is_err() {
-            tracing::debug!(request.id = %context.id, client.ip = ?audit::client_ip(session), "the client left a broken stream");
+            tracing::debug!(request.id = %context.id, "the client left a broken stream");
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Answering {
 pub(super) struct Usage {
     pub input: Option<u64>,
     pub output: Option<u64>,
+    /// Of the prompt, what the provider had in its cache: part of `input`, at Anthropic beside it.
+    pub cached: Option<u64>,
 }
 
 /// Enough for Anthropic's `message_start`.
@@ -89,11 +91,11 @@ impl Answering {
         let mut usage = Usage::default();
         for bytes in [&self.start, &self.tail] {
             if self.dialect == Some(Dialect::Ollama) {
-                usage.read(bytes, &NAMES.ollama_input, &NAMES.ollama_output);
+                usage.read(bytes, &NAMES.ollama_input, &NAMES.ollama_output, &[]);
             } else {
                 for at in NAMES.usage.find_iter(bytes) {
                     let object = bytes.get(at..).map(|rest| rest.get(..USAGE_SPAN).unwrap_or(rest));
-                    usage.read(object.unwrap_or_default(), &NAMES.input, &NAMES.output);
+                    usage.read(object.unwrap_or_default(), &NAMES.input, &NAMES.output, &NAMES.cached);
                 }
             }
         }
@@ -111,6 +113,7 @@ struct Names {
     usage: Finder<'static>,
     input: [Finder<'static>; 4],
     output: [Finder<'static>; 4],
+    cached: [Finder<'static>; 4],
     ollama_input: [Finder<'static>; 1],
     ollama_output: [Finder<'static>; 1],
 }
@@ -120,15 +123,23 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     input: ["\"prompt_tokens\"", "\"input_tokens\"", "\"promptTokenCount\"", "\"inputTokens\""].map(Finder::new),
     output: ["\"completion_tokens\"", "\"output_tokens\"", "\"candidatesTokenCount\"", "\"outputTokens\""]
         .map(Finder::new),
+    cached: [
+        "\"cached_tokens\"",
+        "\"cache_read_input_tokens\"",
+        "\"cachedContentTokenCount\"",
+        "\"cacheReadInputTokens\"",
+    ]
+    .map(Finder::new),
     ollama_input: [Finder::new("\"prompt_eval_count\"")],
     ollama_output: [Finder::new("\"eval_count\"")],
 });
 
 impl Usage {
-    fn read(&mut self, text: &[u8], input: &[Finder<'_>], output: &[Finder<'_>]) {
+    fn read(&mut self, text: &[u8], input: &[Finder<'_>], output: &[Finder<'_>], cached: &[Finder<'_>]) {
         let number = |names: &[Finder<'_>]| names.iter().find_map(|name| number_after(text, name));
         self.input = number(input).or(self.input);
         self.output = number(output).or(self.output);
+        self.cached = number(cached).or(self.cached);
     }
 }
 
@@ -160,19 +171,28 @@ mod tests {
 
     #[test]
     fn tokens_are_read_from_plain_answers_of_every_dialect() {
-        for (dialect, text) in [
+        for (dialect, cached, text) in [
             (
                 Dialect::Openai,
-                r#"{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18},"x":1}"#,
+                Some(5),
+                r#"{"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":5}},"x":1}"#,
             ),
-            (Dialect::Openai, r#"{"output":[],"usage": {"input_tokens": 11, "output_tokens": 7}}"#),
-            (Dialect::Anthropic, r#"{"usage":{"cache_read_input_tokens":5,"input_tokens":11,"output_tokens":7}}"#),
-            (Dialect::Gemini, r#"{"usageMetadata":{"promptTokenCount":11,"candidatesTokenCount":7}}"#),
-            (Dialect::Bedrock, r#"{"usage":{"inputTokens":11,"outputTokens":7}}"#),
-            (Dialect::Ollama, r#"{"done":true,"prompt_eval_count":11,"eval_count":7}"#),
+            (Dialect::Openai, None, r#"{"output":[],"usage": {"input_tokens": 11, "output_tokens": 7}}"#),
+            (
+                Dialect::Anthropic,
+                Some(5),
+                r#"{"usage":{"cache_read_input_tokens":5,"input_tokens":11,"output_tokens":7}}"#,
+            ),
+            (
+                Dialect::Gemini,
+                Some(5),
+                r#"{"usageMetadata":{"promptTokenCount":11,"candidatesTokenCount":7,"cachedContentTokenCount":5}}"#,
+            ),
+            (Dialect::Bedrock, Some(5), r#"{"usage":{"cacheReadInputTokens":5,"inputTokens":11,"outputTokens":7}}"#),
+            (Dialect::Ollama, None, r#"{"done":true,"prompt_eval_count":11,"eval_count":7}"#),
         ] {
             let usage = seen("application/json", dialect, &[text]).usage();
-            assert_eq!(usage, Usage { input: Some(11), output: Some(7) }, "{text}");
+            assert_eq!(usage, Usage { input: Some(11), output: Some(7), cached }, "{text}");
         }
     }
 
@@ -186,7 +206,7 @@ mod tests {
             "tokens\":7}}\n\n",
         ];
         let usage = seen("text/event-stream; charset=utf-8", Dialect::Anthropic, &pieces).usage();
-        assert_eq!(usage, Usage { input: Some(11), output: Some(7) });
+        assert_eq!(usage, Usage { input: Some(11), output: Some(7), cached: None });
     }
 
     #[test]

@@ -67,6 +67,9 @@ impl Gate {
             None => (None, Vec::new(), Coverage::default(), None, None),
         };
         let verdict = verdict.as_ref();
+        if let Some(watched) = &mut context.watched {
+            watched.see(verdict, model.as_ref());
+        }
         Box::new(AuditEvent {
             id: context.id.audit_id(),
             org_id: caller.map(|caller| caller.org_id),
@@ -81,7 +84,7 @@ impl Gate {
             upstream: context.route.as_ref().map(|route| Arc::clone(&route.upstream.name)),
             model,
             user_id,
-            client_ip: client_ip(session),
+            client_ip: self.client_ip(session),
             policy_id: label.and_then(|label| label.id),
             policy_name: label.map(|label| Arc::clone(&label.name)),
             policy_version: label.map(|label| label.version),
@@ -98,6 +101,18 @@ impl Gate {
         })
     }
 
+    /// The client's address, as trusted proxies tell it.
+    pub(super) fn client_ip(&self, session: &Session) -> Option<String> {
+        let mut address = session.client_addr()?.as_inet()?.ip().to_canonical();
+        let config = &self.state.config;
+        if !config.trusted_proxies.is_empty() {
+            let values = session.req_header().headers.get_all(config.forwarded_header.name()).iter();
+            let values = values.map(http::HeaderValue::as_bytes);
+            address = config.forwarded_header.client(address, &config.trusted_proxies, values);
+        }
+        Some(address.to_string())
+    }
+
     /// The name of a method, cut to what is kept of a stranger's invention.
     fn method(&self, method: &Method) -> Arc<str> {
         if method == Method::POST {
@@ -111,7 +126,6 @@ impl Gate {
     pub(super) fn completion(&self, context: &Context, now: Instant) -> Completion {
         let failure = context.failure;
         let answering = &context.answering;
-        let usage = answering.usage();
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Completion {
             id: context.id.audit_id(),
@@ -123,8 +137,8 @@ impl Gate {
             overhead_us: micros(context.overhead(now)),
             ttfb_us: answering.first_byte.map(|at| micros(at.duration_since(context.started))),
             response_bytes: answering.bytes,
-            input_tokens: usage.input,
-            output_tokens: usage.output,
+            input_tokens: context.usage.input,
+            output_tokens: context.usage.output,
             // The event of a refusal already says it.
             error_code: failure.filter(|_| context.recorded == Recorded::Begun).map(|failure| failure.code.to_owned()),
             answer: context.screened.record(answering.bytes),
@@ -155,12 +169,8 @@ impl Gate {
     }
 }
 
-pub(super) fn client_ip(session: &Session) -> Option<String> {
-    session.client_addr()?.as_inet().map(|address| address.ip().to_string())
-}
-
 /// The path without its query; a key that strayed into it is not kept.
-fn kept_path(target: &[u8]) -> String {
+pub(super) fn kept_path(target: &[u8]) -> String {
     let (path, _) = split_target(target);
     if ApiKeySecret::looks_like(path) {
         return "(not kept: it has the form of a key)".to_owned();

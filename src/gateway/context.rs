@@ -14,7 +14,8 @@ use crate::limits::Allowance;
 use crate::policy::CompiledPolicy;
 use crate::upstream::{Credential, Lease, Place, Route, Upstream};
 
-use super::answering::Answering;
+use super::answering::{Answering, Usage};
+use super::observe::Watched;
 use super::replay::Home;
 use super::screen::Screened;
 
@@ -99,6 +100,12 @@ pub(super) struct Context {
     pub screened: Screened,
     pub recorded: Recorded,
     pub failure: Option<Failure>,
+    /// Bytes of the request's body.
+    pub received: usize,
+    /// Of the answer, once it is over.
+    pub usage: Usage,
+    /// None where nobody asks.
+    pub watched: Option<Box<Watched>>,
     /// False for `GET /health`, which no caller stands behind.
     pub audited: bool,
     _in_flight: InFlight,
@@ -157,6 +164,9 @@ impl Context {
             screened: Screened::default(),
             recorded: Recorded::Nothing,
             failure: None,
+            received: 0,
+            usage: Usage::default(),
+            watched: None,
             audited: true,
             _in_flight: InFlight::of(in_flight),
         }

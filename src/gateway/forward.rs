@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use prometheus::{Histogram, IntGauge};
+use prometheus::{Histogram, IntCounter, IntGauge};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -40,6 +40,9 @@ pub(super) struct Destination {
     pub duration: Histogram,
     pub first_byte: Histogram,
     pub connect: Histogram,
+    pub input_tokens: IntCounter,
+    pub cached_tokens: IntCounter,
+    pub output_tokens: IntCounter,
     pub in_flight: IntGauge,
 }
 
@@ -77,6 +80,9 @@ impl Destination {
             client_certificate,
             duration: metrics.upstream_duration.with_label_values(&[name]),
             first_byte: metrics.upstream_ttfb.with_label_values(&[name]),
+            input_tokens: metrics.tokens.with_label_values(&[name, "input"]),
+            cached_tokens: metrics.tokens.with_label_values(&[name, "cached_input"]),
+            output_tokens: metrics.tokens.with_label_values(&[name, "output"]),
             connect: metrics.upstream_connect.with_label_values(&[name]),
             in_flight: metrics.upstream_in_flight.with_label_values(&[name]),
         })
@@ -230,6 +236,9 @@ impl Gate {
         }
         if let Some(Credential::Field(name, value)) = &context.credential {
             head.insert_header(name.clone(), value.clone())?;
+        }
+        if let Some(watched) = &context.watched {
+            watched.send_on(head)?;
         }
         let (path, query) = super::framing::split_target(head.raw_path());
         let wanted = route.upstream.query_for(&forwarding.query, context.credential.as_ref());

@@ -1,5 +1,6 @@
 //! The hooks that pingora calls, in the order of a request; what they do is in the files beside.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -34,6 +35,9 @@ impl ProxyHttp for Gate {
         if session.get_keepalive() == Some(0) {
             session.set_keepalive(Some(self.state.config.keepalive_timeout.get().as_secs().max(1)));
         }
+        if self.leaving.load(Ordering::Acquire) {
+            session.set_keepalive(None);
+        }
         // Without it a request that comes early cuts the answer under way.
         session.as_mut().set_pipelining_enabled(true);
         session.set_write_timeout(Some(self.state.config.write_timeout.get()));
@@ -42,6 +46,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        context.watched = self.watch(session.req_header(), context.id);
         match self.walk(session, context).await {
             Ok(answered) => Ok(answered),
             Err(Stop::Refused { problem, trusted }) => Box::pin(self.refuse(session, context, problem, trusted)).await,
@@ -197,8 +202,12 @@ impl ProxyHttp for Gate {
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         replay::restore(session, &mut context.home);
         context.collect_answer();
+        context.usage = context.answering.usage();
         self.close_record(session, context).await;
         self.measure(context);
+        if let Some(watched) = context.watched.take() {
+            self.tell_watched(session, context, *watched);
+        }
     }
 }
 
@@ -226,6 +235,10 @@ impl Gate {
         if let Some(first_byte) = context.answering.first_byte {
             destination.first_byte.observe(first_byte.duration_since(forwarded_at).as_secs_f64());
         }
+        let usage = context.usage;
+        destination.input_tokens.inc_by(usage.input.unwrap_or(0));
+        destination.cached_tokens.inc_by(usage.cached.unwrap_or(0));
+        destination.output_tokens.inc_by(usage.output.unwrap_or(0));
         if status >= 500 && context.answering.status == Some(status) {
             metrics.upstream_errors.with_label_values(&[&route.upstream.name, "status_5xx"]).inc();
         }

@@ -70,7 +70,11 @@ impl Gate {
                 return Err(Problem::unguarded());
             }
         };
-        self.scan_total.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        self.scan_total.observe(took.as_secs_f64());
+        if let Some(watched) = &mut context.watched {
+            watched.inspected = Some((started, took));
+        }
         self.state.metrics.count_detections(&inspection.findings);
         context.action = inspection.verdict.action;
         if inspection.verdict.blocked() {

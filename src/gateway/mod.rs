@@ -6,6 +6,7 @@ mod answer;
 mod answering;
 mod audit;
 mod body;
+mod certificates;
 mod choose;
 mod context;
 mod forward;
@@ -14,6 +15,7 @@ mod hooks;
 mod inspect;
 mod joined;
 mod models;
+mod observe;
 mod problem;
 mod process;
 mod query;
@@ -22,6 +24,7 @@ mod screen;
 mod serve;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use pingora::proxy::Session;
@@ -40,9 +43,10 @@ use crate::limits::{MonthlyUsage, RateLimiter};
 use crate::policy::{CompiledPolicy, PolicyCache};
 use crate::process::Processor;
 use crate::protocol::ReadLimits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics, Traces};
 use crate::upstream::{NoRoute, Upstreams};
 
+pub use certificates::Certificates;
 pub use serve::{Running, start};
 
 use body::Unread;
@@ -67,6 +71,10 @@ pub struct GatewayState {
     pub processor: Processor,
     pub health: Health,
     pub metrics: Arc<Metrics>,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub traces: Option<Arc<Traces>>,
+    /// None: the listener speaks plain TCP.
+    pub certificates: Option<Arc<Certificates>>,
     pub clock: SharedClock,
 }
 
@@ -87,6 +95,8 @@ struct Gate {
     post: Arc<str>,
     /// Where database connections live.
     main: Option<Handle>,
+    /// Set when this node is about to end: every answer is the last of its connection.
+    leaving: Arc<AtomicBool>,
 }
 
 /// Why a request goes no further.
@@ -144,6 +154,7 @@ impl Gate {
             joining: joined::Joining::new(&ServerConf::default()),
             post: "POST".into(),
             main,
+            leaving: Arc::default(),
             state,
         })
     }
@@ -206,7 +217,8 @@ impl Gate {
         if looks || context.restorer.is_some() {
             context.screened.valve = Some(Arc::default());
         }
-        replay::install(session, &mut context.home, forward, deadline, context.screened.valve.clone());
+        let (valve, leaving) = (context.screened.valve.clone(), Arc::clone(&self.leaving));
+        replay::install(session, &mut context.home, forward, deadline, valve, leaving);
         Ok(false)
     }
 
@@ -235,6 +247,7 @@ impl Gate {
         let limit = usize::try_from(most).unwrap_or(usize::MAX);
         let read = body::read_whole(session, limit, config.body_timeout.get()).await;
         context.body_wait = started.elapsed();
+        context.received = read.as_ref().map_or(0, Bytes::len);
         read.map_err(|unread| match unread {
             Unread::TooLarge => Problem::too_large(most).into(),
             Unread::TooSlow => Stop::Refused { problem: Problem::too_slow(), trusted: false },

@@ -12,7 +12,7 @@ use crate::{policy, protocol};
 
 use super::context::{Context, Recorded};
 use super::problem::Problem;
-use super::{Gate, Stop, anchor, audit, inspect};
+use super::{Gate, Stop, anchor, inspect};
 
 const JSON_WANTED: &str = "the body must be a JSON object with `user_input` and, if wanted, `user_id`";
 
@@ -58,7 +58,7 @@ impl Gate {
         let request: ProcessRequest = serde_json::from_slice(&decoded)
             .map_err(|error| Problem::new(400, "invalid_json", format!("{JSON_WANTED}: {error}")))?;
         let Some(caller) = context.caller.clone() else { return Err(Problem::invalid_key().into()) };
-        let processing = self.state.processor.process(&caller, request, context.id, audit::client_ip(session));
+        let processing = self.state.processor.process(&caller, request, context.id, self.client_ip(session));
         let response = match anchor::on_main(self.main.as_ref(), processing).await {
             Ok(response) => response,
             Err(error) => {

@@ -5,6 +5,7 @@
 //! approved body as a retry buffer without a limit. The first attempt and every later one send the same bytes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -109,6 +110,7 @@ struct Replay {
     deadline: Option<Instant>,
     home: Slot,
     valve: Option<Arc<Valve>>,
+    leaving: Arc<AtomicBool>,
     /// A head that is held.
     head: Option<Box<ResponseHeader>>,
 }
@@ -126,11 +128,12 @@ pub(super) fn install(
     body: Bytes,
     deadline: Option<Instant>,
     valve: Option<Arc<Valve>>,
+    leaving: Arc<AtomicBool>,
 ) {
     let slot = Slot::default();
     let nobody = Box::new(ServerSession::new_custom(Box::new(())));
     let real = std::mem::replace(&mut session.downstream_session, nobody);
-    let replay = Replay { real: Some(real), body, deadline, home: slot.clone(), valve, head: None };
+    let replay = Replay { real: Some(real), body, deadline, home: slot.clone(), valve, leaving, head: None };
     *session.downstream_session = ServerSession::new_custom(Box::new(replay));
     home.0 = Some(slot);
 }
@@ -296,6 +299,10 @@ impl CustomSession for Replay {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        if self.leaving.load(Ordering::Acquire) {
+            // In time for the head of an answer that has not begun.
+            self.real_mut().set_keepalive(None);
+        }
         let Some(valve) = self.valve.clone() else { return self.real_mut().response_duplex_vec(tasks).await };
         let mut tasks = self.through(&valve, tasks)?;
         if let Some(job) = valve.job() {

@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::joined::Joining;
-use super::{Gate, GatewayState};
+use super::{Certificates, Gate, GatewayState};
 
 /// Per connection, and kept while it is idle; pingora's 64 KiB would be most of what an idle connection costs.
 const READ_BUFFER: usize = 8 << 10;
@@ -31,6 +31,8 @@ const READ_BUFFER: usize = 8 << 10;
 const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
 const H2_STREAMS: u32 = 100;
+/// How long a connection is new: not closed before its first request, even when the gateway stops.
+const FRESH: Duration = Duration::from_secs(1);
 /// After the last request: HTTP/2 answers are handed to the connection's task, which still has to write them.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -40,12 +42,18 @@ pub struct Running {
     stop: watch::Sender<bool>,
     end: watch::Sender<bool>,
     work: Arc<Work>,
+    leaving: Arc<AtomicBool>,
+    leave_for: Duration,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
-    /// No new connections, idle ones closed, requests in flight finished; false when `within` was over first.
+    /// Every answer ends its connection for `gateway.drain_delay`; then no new connections, idle ones closed, requests in
+    /// flight finished. False when `within` was over first.
     pub async fn drain(self, within: Duration) -> bool {
+        // Who is told so opens the next connection elsewhere; who is merely cut off may just have sent a request.
+        self.leaving.store(true, Ordering::Release);
+        tokio::time::sleep(self.leave_for).await;
         self.stop.send_replace(true);
         let over = async {
             loop {
@@ -86,6 +94,8 @@ pub fn start(listener: TcpListener, state: GatewayState) -> std::io::Result<Runn
     };
     let gate = Gate::new(state, Handle::try_current().ok())
         .map_err(|faults| std::io::Error::new(std::io::ErrorKind::InvalidInput, faults.join("\n")))?;
+    let leaving = Arc::clone(&gate.leaving);
+    let leave_for = gate.state.config.drain_delay.get();
     let work = Arc::new(Work::default());
     let (stop, stopped) = watch::channel(false);
     let (end, ended) = watch::channel(false);
@@ -105,7 +115,7 @@ pub fn start(listener: TcpListener, state: GatewayState) -> std::io::Result<Runn
         };
         threads.push(std::thread::Builder::new().name(format!("gateway-{number}")).spawn(body)?);
     }
-    Ok(Running { address, stop, end, work, threads })
+    Ok(Running { address, stop, end, work, leaving, leave_for, threads })
 }
 
 async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped: ShutdownWatch, open: Begun) {
@@ -124,7 +134,8 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
     h2.initial_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_concurrent_streams(H2_STREAMS);
-    let door = Arc::new(Door { idle_within, head_within, options, h2, work });
+    let tls = gate.state.certificates.is_some();
+    let door = Arc::new(Door { idle_within, head_within, options, h2, tls, work });
     // Every connection is "custom": that is how pingora hands over one that nothing was read from yet.
     let mut entry = HttpServerOptions::default();
     entry.force_custom = true;
@@ -133,11 +144,19 @@ async fn listen(listener: TcpListener, address: SocketAddr, gate: Gate, stopped:
         Box::pin(async move { door.enter(proxy, stream, &stop).await })
     });
     let joining = gate.joining.clone();
+    let settings = match gate.state.certificates.as_ref().map(Certificates::settings).transpose() {
+        Ok(settings) => settings,
+        // Never in practice; plain TCP in its place would be worse than no listener.
+        Err(error) => return tracing::error!(%error, "gateway.tls cannot be used"),
+    };
     let mut service =
         ProxyServiceBuilder::new(&conf, gate).name("gateway").custom(joining, enter).server_options(entry).build();
     let name = address.to_string();
-    service
-        .add_listener(ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None }));
+    let mut endpoint = ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings { read: Some(READ_BUFFER), write: None });
+    if let Some(settings) = settings {
+        endpoint = endpoint.tls(settings);
+    }
+    service.add_listener(endpoint);
     // Pingora adopts a socket that it finds under the name of a listener, instead of binding one.
     let mut sockets = Fds::new();
     sockets.add(name, listener.into_raw_fd());
@@ -200,6 +219,7 @@ struct Door {
     head_within: Duration,
     options: HttpServerOptions,
     h2: H2Options,
+    tls: bool,
     work: Arc<Work>,
 }
 
@@ -209,6 +229,7 @@ const PREFACE: usize = 24;
 impl Door {
     async fn enter(self: Arc<Self>, proxy: Arc<Proxy>, mut stream: Stream, stop: &ShutdownWatch) -> Option<Stream> {
         let mut preface = [0; PREFACE];
+        let greeted = tokio::time::Instant::now() + FRESH;
         let mut stopped = stop.clone();
         let begun = Work::begin(&self.work);
         tokio::select! {
@@ -220,10 +241,28 @@ impl Door {
                     return None;
                 }
             }
-            _ = stopped.wait_for(|stop| *stop) => return None,
+            // Whoever has just come is about to say something.
+            () = async {
+                let _ = stopped.wait_for(|stop| *stop).await;
+                tokio::time::sleep_until(greeted).await;
+            } => return None,
         }
         drop(begun);
-        Arc::new(Front { proxy, door: self }).process_new(stream, stop).await
+        if !self.tls {
+            let front = Front { proxy, door: self, request: None };
+            return Arc::new(front).process_new(stream, stop).await;
+        }
+        // Nothing can be peeked at behind TLS: what is waited for is the first request.
+        let (within, request) = (self.idle_within, Arc::new(AtomicBool::new(false)));
+        let front = Arc::new(Front { proxy, door: self, request: Some(request.clone()) });
+        let served = front.process_new(stream, stop);
+        tokio::pin!(served);
+        tokio::select! {
+            biased;
+            left = &mut served => return left,
+            () = tokio::time::sleep(within) => {}
+        }
+        if request.load(Ordering::Acquire) { served.await } else { None }
     }
 }
 
@@ -233,6 +272,8 @@ type Proxy = HttpProxy<Gate, Joining>;
 struct Front {
     proxy: Arc<Proxy>,
     door: Arc<Door>,
+    /// Set by the connection's first request, where somebody waits for it.
+    request: Option<Arc<AtomicBool>>,
 }
 
 #[async_trait]
@@ -243,6 +284,9 @@ impl HttpServerApp for Front {
         stop: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _begun = Work::begin(&self.door.work);
+        if let Some(request) = &self.request {
+            request.store(true, Ordering::Release);
+        }
         if session.is_http2() {
             return self.proxy.process_new_http(session, stop).await;
         }

@@ -132,6 +132,14 @@ impl Inner {
         }
     }
 
+    pub(super) fn connections(&self) -> (i64, i64) {
+        let of = |size: u32, idle: usize| (i64::from(size), i64::try_from(idle).unwrap_or(0));
+        match &self.pools {
+            Pools::Postgres { pool, .. } => of(pool.size(), pool.num_idle()),
+            Pools::Sqlite { read, write, .. } => of(read.size() + write.size(), read.num_idle() + write.num_idle()),
+        }
+    }
+
     /// Begins a transaction inside an organization.
     pub(super) async fn begin(&self, scope: TenantScope, mode: Mode) -> Result<Tx, StoreError> {
         match &self.pools {

@@ -153,6 +153,12 @@ impl Store {
         self.inner.engine_name()
     }
 
+    /// Connections to the database that are open, and how many of them are idle.
+    #[must_use]
+    pub fn connections(&self) -> (i64, i64) {
+        self.inner.connections()
+    }
+
     /// Answers when the database does.
     ///
     /// # Errors

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub upstream_ttfb: HistogramVec,
     /// `provider, kind{connect,timeout,reset,status_5xx}`
     pub upstream_errors: IntCounterVec,
+    /// `provider, type{input,cached_input,output}`
+    pub tokens: IntCounterVec,
     /// `provider`
     pub upstream_connect: HistogramVec,
     /// `provider`
@@ -68,6 +70,12 @@ pub struct Metrics {
     /// Events that were left out of one of them.
     pub event_stream_dropped: IntCounter,
     pub requests_in_flight: IntGauge,
+    /// `state{idle,used}`
+    pub db_pool_connections: IntGaugeVec,
+    /// Lines of the access log that were not written.
+    pub access_log_dropped: IntCounter,
+    /// Requests whose traces were not sent.
+    pub traces_dropped: IntCounter,
     /// `version`
     pub build_info: IntGaugeVec,
 }
@@ -145,6 +153,13 @@ impl Metrics {
                 Opts::new("sentinel_upstream_errors_total", "Upstream calls that failed."),
                 &["provider", "kind"],
             )),
+            tokens: register!(IntCounterVec::new(
+                Opts::new(
+                    "sentinel_tokens_total",
+                    "Tokens as providers count them; `cached_input` were in their cache."
+                ),
+                &["provider", "type"],
+            )),
             upstream_connect: register!(HistogramVec::new(
                 buckets(
                     "sentinel_upstream_connect_seconds",
@@ -210,6 +225,18 @@ impl Metrics {
             requests_in_flight: register!(IntGauge::new(
                 "sentinel_requests_in_flight",
                 "Requests of applications under way."
+            )),
+            db_pool_connections: register!(IntGaugeVec::new(
+                Opts::new("sentinel_db_pool_connections", "Connections to the database that are open."),
+                &["state"],
+            )),
+            access_log_dropped: register!(IntCounter::new(
+                "sentinel_access_log_dropped_total",
+                "Lines of the access log that were not written: the disk was too slow, or full.",
+            )),
+            traces_dropped: register!(IntCounter::new(
+                "sentinel_traces_dropped_total",
+                "Requests whose traces were not sent: the collector was too slow, or away.",
             )),
             build_info: register!(IntGaugeVec::new(Opts::new("sentinel_build_info", "Always 1."), &["version"])),
             registry,

@@ -6,3 +6,4 @@ mod nodes;
 mod outage;
 mod privacy;
 mod quota;
+mod upgrade;

@@ -27,11 +27,30 @@ pub struct Process {
 impl Process {
     /// `sentinel serve` on free ports, its data in `folder`, in development unless `settings` say otherwise.
     pub fn serve(folder: &Path, provider: &str, settings: &[(&str, &str)]) -> Self {
-        let (gateway, admin) = (free_address(), free_address());
-        let log = folder.join("sentinel.log");
+        let mut process =
+            Self::start(folder, provider, settings, (free_address(), free_address()), &["serve"], "sentinel.log");
+        process.wait_until_it_listens();
+        process
+    }
+
+    /// Another process on the same data, which takes this one's place.
+    pub fn successor(&self, folder: &Path, provider: &str, settings: &[(&str, &str)]) -> Self {
+        let (addresses, log) = ((self.gateway, self.admin), format!("{}-successor.log", self.child.id()));
+        Self::start(folder, provider, settings, addresses, &["serve", "--take-over"], &log)
+    }
+
+    fn start(
+        folder: &Path,
+        provider: &str,
+        settings: &[(&str, &str)],
+        (gateway, admin): (SocketAddr, SocketAddr),
+        arguments: &[&str],
+        log: &str,
+    ) -> Self {
+        let log = folder.join(log);
         let mut command = Command::new(env!("CARGO_BIN_EXE_sentinel"));
         command
-            .arg("serve")
+            .args(arguments)
             .env("SENTINEL_DATA_DIR", folder.join("data"))
             .env("SENTINEL_GATEWAY__LISTEN", gateway.to_string())
             .env("SENTINEL_ADMIN__LISTEN", admin.to_string())
@@ -47,9 +66,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(File::options().append(true).create(true).open(&log).expect("a log file"));
         let child = command.spawn().expect("the binary starts");
-        let mut process = Self { child, gateway, admin, log };
-        process.wait_until_it_listens();
-        process
+        Self { child, gateway, admin, log }
     }
 
     fn wait_until_it_listens(&mut self) {
@@ -80,6 +97,18 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The exit of a process that ends by itself.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < 3 * PATIENCE, "sentinel does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// `kill -9`.

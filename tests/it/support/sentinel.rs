@@ -141,6 +141,11 @@ impl Sentinel {
         }
     }
 
+    /// What SIGHUP does.
+    pub async fn reload(&self) {
+        self.server.as_ref().unwrap().reload().await;
+    }
+
     /// Drains and stops, as SIGTERM would.
     pub async fn stop(mut self) {
         if let Some(server) = self.server.take() {
@@ -154,6 +159,7 @@ pub fn test_config(database: &TestDatabase, folder: &std::path::Path, provider: 
     let mut config = Config { data_dir: folder.to_owned(), database: database.config(), ..Config::default() };
     config.gateway.listen = "127.0.0.1:0".to_owned();
     config.gateway.threads = 2;
+    config.gateway.drain_delay = sentinel::config::HumanDuration::millis(0);
     config.admin.listen = "127.0.0.1:0".to_owned();
     // Tests poll.
     config.admin.address_rate_limit = 0;
