@@ -88,7 +88,8 @@ async fn main() {
     timed("written", rows, async {
         let mut n = 0;
         while n < rows {
-            let batch: Vec<AuditRow> = (n..rows.min(n + 512)).map(|n| row(org.org_id, &nodes, &workspaces, n, rows)).collect();
+            let batch: Vec<AuditRow> =
+                (n..rows.min(n + 512)).map(|n| row(org.org_id, &nodes, &workspaces, n, rows)).collect();
             store.ship_audit(&batch).await.unwrap();
             n += batch.len() as u64;
         }
@@ -144,7 +145,8 @@ async fn main() {
     let month_later = START.plus(Duration::from_micros(MONTH));
     let expired = timed("half removed by age", rows / 2, expire(&store, &signer, org.scope, 15, month_later)).await;
     let expired = expired.unwrap().rows;
-    let report = timed("the rest checked", rows - expired, verify(&store, org.scope, &Trusted::default())).await.unwrap();
+    let report =
+        timed("the rest checked", rows - expired, verify(&store, org.scope, &Trusted::default())).await.unwrap();
     assert!(report.intact && report.removed == expired && report.checked == rows - expired, "{report:?}");
     store.close().await;
 }

@@ -455,10 +455,11 @@ async fn erase(
     Json(body): Json<EraseUsers>,
 ) -> Result<axum::Json<ErasedUsers>, Problem> {
     let whom = body.user_id.as_deref().map_or(audit::Erasure::Everyone, audit::Erasure::User);
-    let erased = audit::erase(&api.state.store, admin.session.scope, whom).await?;
-    let erased = ErasedUsers { requests: erased };
-    let scope = serde_json::json!({ "everyone": body.everyone, "requests": erased.requests });
-    admin.record(Act::new("audit_log.erase").with(&scope)).await?;
+    // Before and after: an erasure that breaks off is an act as well.
+    admin.record(Act::new("audit_log.erase").with(&serde_json::json!({ "everyone": body.everyone }))).await?;
+    let requests = audit::erase(&api.state.store, admin.session.scope, whom).await?;
+    let erased = ErasedUsers { requests };
+    admin.record(Act::new("audit_log.erased").with(&erased)).await?;
     Ok(axum::Json(erased))
 }
 

@@ -218,7 +218,8 @@ async fn test(
     let place = credential_place(record.org_id, record.workspace_id, &record.upstream, record.id);
     let credential = api.state.sealer.open_text(&place, &found.ciphertext).map_err(Problem::internal)?;
     admin.record(Act::new("provider_credential.test").on("provider_credential", id.uuid())).await?;
-    let trial = try_credential(upstream, &credential).await.map_err(Problem::internal)?;
+    let now = api.state.clock.now().into();
+    let trial = try_credential(upstream, &credential, now).await.map_err(Problem::internal)?;
     let (result, upstream_status) = match trial {
         Trial::Answered(status @ 200..=299) => (TestResult::Accepted, Some(status)),
         Trial::Answered(status @ (401 | 403)) => (TestResult::Refused, Some(status)),

@@ -89,6 +89,12 @@ pub async fn expire(
         let Some(last) = page.last() else { break };
         after = Some((last.event.occurred_at, last.event.id));
         let part = expiry.ready(page);
+        if expiry.waiting() > WAITING {
+            break;
+        }
+        if part.is_empty() {
+            continue;
+        }
         let removals = expiry.removals(&part, scope, signer, (before, days, now));
         let mut tx = store.write(scope).await?;
         match tx.audit_logs().remove(&part, before, &removals).await {
@@ -99,9 +105,6 @@ pub async fn expire(
             Err(error) => return Err(error),
         }
         rows += part.len() as u64;
-        if expiry.waiting() > WAITING {
-            break;
-        }
     }
     let expired = Expired { rows, kept: expiry.broken() };
     if expired.kept > 0 {

@@ -108,16 +108,18 @@ async fn audit(args: Args, trusted: Trusted, mut config: Config, json: bool) -> 
 }
 
 async fn wipe(store: &Store, name: &str, scope: TenantScope, user: Option<&str>, json: bool) -> anyhow::Result<()> {
+    // Before and after: an erasure that breaks off is an act as well.
+    let event = |action, what| NewAdminEvent {
+        after: Some(what),
+        ..NewAdminEvent::by_operator(action, "organization", scope.org_id().uuid())
+    };
+    let begun = event("audit_log.erase", serde_json::json!({ "everyone": user.is_none() }));
+    store.record_event(Some(scope), begun).await?;
     let requests = match erase(store, scope, user.map_or(Erasure::Everyone, Erasure::User)).await {
         Err(StoreError::Conflict("legal hold")) => anyhow::bail!("the audit trail of {name} is on legal hold"),
         erased => erased?,
     };
-    let what = serde_json::json!({ "everyone": user.is_none(), "requests": requests });
-    let event = NewAdminEvent {
-        after: Some(what),
-        ..NewAdminEvent::by_operator("audit_log.erase", "organization", scope.org_id().uuid())
-    };
-    store.record_event(Some(scope), event).await?;
+    store.record_event(Some(scope), event("audit_log.erased", serde_json::json!({ "requests": requests }))).await?;
     if json {
         output::line(serde_json::json!({ "org": name, "requests": requests }))
     } else {

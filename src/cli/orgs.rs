@@ -110,7 +110,10 @@ async fn orgs(args: Args, mut config: Config, json: bool) -> anyhow::Result<Outc
             show_list([restored.context("it can no longer be restored")?], json)?;
         }
         Command::Purge { confirm } => {
-            let (_, record) = deleted(&store, &args.org).await?;
+            let (scope, record) = deleted(&store, &args.org).await?;
+            if store.read(scope).await?.audit_settings().get().await?.legal_hold {
+                anyhow::bail!("its audit trail is on legal hold");
+            }
             if confirm != record.slug {
                 anyhow::bail!("--confirm is not its slug, `{}`", record.slug);
             }

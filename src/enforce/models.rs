@@ -48,6 +48,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{Dialect, Verdict};
+    use crate::enforce::splice::Splice;
     use crate::enforce::{Forward, Inspection, RequestBody, inspect_with};
     use crate::protocol::{BinaryRule, ReadLimits};
 
@@ -104,6 +105,13 @@ mod tests {
             assert_eq!(inspection.forward, expected, "{body}");
         }
         assert_eq!(inspect(Dialect::Openai, r#"{"model":"fast"}"#, &config()).model.as_deref(), Some("fast"));
+    }
+
+    #[test]
+    fn what_is_redacted_in_the_place_of_an_alias_gives_way_to_it() {
+        let redactions = vec![(0..3, "x".to_owned()), (11..13, "y".to_owned()), (14..15, "z".to_owned())];
+        let splice = Splice::of_edits(redactions).with(vec![(3..5, "B".to_owned()), (10..14, "A".to_owned())]);
+        assert_eq!(splice.apply(b"0123456789abcdef"), b"xB56789Azf");
     }
 
     #[test]

@@ -102,7 +102,8 @@ impl Splice {
         }
         let Self { edits: others } = Self::of_edits(others);
         self.edits.retain(|edit| {
-            others.iter().all(|other| edit.range.end <= other.range.start || other.range.end <= edit.range.start)
+            let next = others.partition_point(|other| other.range.end <= edit.range.start);
+            others.get(next).is_none_or(|other| edit.range.end <= other.range.start)
         });
         self.edits.extend(others);
         self.edits.sort_by_key(|edit| edit.range.start);

@@ -260,7 +260,7 @@ impl Gate {
         let target = String::from_utf8_lossy(head.raw_path()).replace(':', "%3A");
         head.set_raw_path(target.as_bytes())?;
         let url = format!("https://{}{target}", upstream.authority);
-        let now = self.state.clock.now().datetime().into();
+        let now = self.state.clock.now().into();
         let fields = key
             .sign(&head.method, &url, &head.headers, body, now)
             .map_err(|error| Error::explain(ErrorType::InternalError, error))?;

@@ -140,7 +140,11 @@ impl Question {
 ///
 /// # Errors
 /// What keeps it from being asked: files that cannot be read.
-pub async fn try_credential(upstream: &UpstreamConfig, credential: &Secret<String>) -> Result<Trial, String> {
+pub async fn try_credential(
+    upstream: &UpstreamConfig,
+    credential: &Secret<String>,
+    now: SystemTime,
+) -> Result<Trial, String> {
     let path = match upstream.dialect {
         Dialect::Openai if upstream.azure_api_version.is_some() => "/openai/models",
         Dialect::Openai | Dialect::Anthropic => "/v1/models",
@@ -161,7 +165,7 @@ pub async fn try_credential(upstream: &UpstreamConfig, credential: &Secret<Strin
             let host = HeaderValue::try_from(&question.authority).map_err(|error| error.to_string())?;
             let url = format!("{}{}{target}", question.origin, question.prefix);
             let covered = http::HeaderMap::from_iter([(header::HOST, host)]);
-            for (name, value) in key.sign(&Method::GET, &url, &covered, b"", SystemTime::now())? {
+            for (name, value) in key.sign(&Method::GET, &url, &covered, b"", now)? {
                 request = request.header(name, value);
             }
         }

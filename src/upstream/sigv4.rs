@@ -144,4 +144,34 @@ mod tests {
             assert!(of("https://bedrock-runtime.eu-west-1.amazonaws.com", None, wrong).is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn a_signature_is_what_botocore_makes_of_the_same_request() {
+        let pair = "AKIDEXAMPLE123456789:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let host = "bedrock-runtime.eu-west-1.amazonaws.com";
+        let upstream = UpstreamConfig::new(Dialect::Bedrock, format!("https://{host}"));
+        let url = format!("https://{host}/model/anthropic.claude-v2%3A1/converse");
+        let headers: HeaderMap = [
+            ("host", host),
+            ("content-type", "application/json"),
+            ("x-amzn-bedrock-guardrailidentifier", "g1"),
+            ("user-agent", "not covered"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_735_787_045);
+        let signature = |text: &str| {
+            let key = AwsKey::of(&upstream, text).unwrap();
+            let fields = key.sign(&Method::POST, &url, &headers, br#"{"messages":[]}"#, at).unwrap();
+            assert!(fields.iter().all(|(_, value)| value.is_sensitive()));
+            let (_, value) = fields.iter().find(|(name, _)| name == "authorization").unwrap();
+            value.to_str().unwrap().rsplit_once("Signature=").unwrap().1.to_owned()
+        };
+        assert_eq!(signature(pair), "535ee0d9d75e23027a6bfaab0318f4a4fb0ca74b08cf82280d7555793b11758b");
+        assert_eq!(
+            signature(&format!("{pair}:IQoJb3JpZ2luX2VjEXAMPLE//token==")),
+            "18c003a842728b5995127a42db997790b36f345d7344687cae69d1f76ad241f2"
+        );
+    }
 }

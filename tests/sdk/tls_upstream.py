@@ -12,7 +12,6 @@ import sys
 
 import trustme
 
-asked = None
 authority = trustme.CA()
 authority.cert_pem.write_to_path(sys.argv[1])
 
@@ -25,7 +24,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
         said = f"credential: {self.headers['authorization']}, key: {self.headers['x-api-key']}"
         shown = self.connection.getpeercert()
         if shown:
-            said += f", shown: {shown['subjectAltName'][0][1]}, asked for: {asked}"
+            said += f", shown: {shown['subjectAltName'][0][1]}, asked for: {self.connection.asked}"
         message = {"role": "assistant", "content": said}
         answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
                   "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
@@ -56,9 +55,8 @@ if len(sys.argv) > 2:
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
 
-    def note(_socket, server_name, _context):
-        global asked
-        asked = server_name
+    def note(connection, server_name, _context):
+        connection.asked = server_name
 
     context.sni_callback = note
 else:

@@ -2,10 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use reqwest::Method;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::support::{Sentinel, TestDatabase, chat_body, python, reply, test_config};
 
@@ -100,6 +105,57 @@ async fn an_upstream_is_asked_for_by_its_own_name_and_shown_a_certificate() {
         let path = format!("/provider-credentials/{}/test", made["id"].as_str().unwrap());
         let said = sentinel.admin(Method::POST, &path, None).await.expect(200).json();
         assert_eq!(said["result"], result, "{upstream} {said}");
+    }
+    sentinel.stop().await;
+}
+
+/// A provider of HTTP/2 alone; tells the target of each request.
+async fn http2_provider(certificate: &Path, key: &Path, seen: mpsc::UnboundedSender<http::Uri>) -> String {
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap().collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, seen) = (acceptor.clone(), seen.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut answer))) = connection.accept().await {
+                    seen.send(request.uri().clone()).unwrap();
+                    let head = http::Response::builder().header("content-type", "application/json").body(()).unwrap();
+                    answer.send_response(head, false).unwrap().send_data("{}".into(), true).unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_speaks_http2_is_spoken_to_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let [authority, certificate, key] =
+        ["authority.pem", "client.pem", "client.key"].map(|name| folder.path().join(name));
+    // Only for its authority.
+    let _issuer = Provider::start(&[authority.as_os_str(), OsStr::new("x"), certificate.as_os_str(), key.as_os_str()]);
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let url = http2_provider(&certificate, &key, seen).await;
+    let sentinel = Sentinel::start_with(TestDatabase::sqlite().await, |config| {
+        let upstream = config.upstreams.get_mut("openai").unwrap();
+        upstream.url.clone_from(&url);
+        upstream.ca_file = Some(authority);
+        upstream.sni = Some("sentinel.client".to_owned());
+    })
+    .await;
+    for _ in 0..2 {
+        sentinel.chat("hello").await.expect(200);
+        let target = requests.recv().await.unwrap();
+        // What a signature covers as the field `Host`.
+        assert_eq!(target.to_string(), format!("{url}/v1/chat/completions"));
     }
     sentinel.stop().await;
 }

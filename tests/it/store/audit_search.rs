@@ -50,7 +50,9 @@ async fn trail(world: &World, count: u64) -> Vec<AuditRow> {
         let theirs = |row: &AuditRow| {
             let mut row = row.clone();
             (row.event.id, row.event.org_id) = (AuditId::new(), Some(world.other.org_id));
-            row.completion.as_mut().map(|done| done.id = row.event.id);
+            if let Some(done) = &mut row.completion {
+                done.id = row.event.id;
+            }
             row
         };
         world.store.ship_audit(some).await.unwrap();
