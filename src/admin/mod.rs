@@ -17,6 +17,7 @@ mod docs;
 mod events;
 mod export;
 mod extract;
+mod feedback;
 mod health;
 mod idempotency;
 mod invitations;
@@ -28,6 +29,8 @@ mod organizations;
 mod pages;
 mod passwords;
 mod policies;
+mod policy_drafts;
+mod policy_versions;
 mod problem;
 mod process;
 mod provider_credentials;
@@ -148,7 +151,10 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(provider_credentials::routes())
         .merge(policies::routes())
+        .merge(policy_versions::routes())
+        .merge(policy_drafts::routes())
         .merge(audit_logs::routes())
+        .merge(feedback::routes())
         .merge(admin_events::routes())
         .merge(audit_reviews::routes())
         .merge(audit_settings::routes())

@@ -47,6 +47,17 @@ pub struct Policy {
     comment: Option<String>,
     created_by: Option<UserId>,
     created_at: Timestamp,
+    /// A draft: no version yet, and the one kind that can be edited. Only exports show both.
+    is_draft: bool,
+    /// Who else looked at it before it came into force, if anybody did.
+    approved_by: Option<UserId>,
+    approved_at: Option<Timestamp>,
+    /// When a roll-back took it out of force.
+    rolled_back_at: Option<Timestamp>,
+    /// Requests that reviewers found wrongly acted upon under this version.
+    false_positives: i64,
+    /// Of the requests under this version that reviewers judged, 0 to 1; null while they judged none.
+    false_positive_rate: Option<f64>,
 }
 
 impl From<PolicyRecord> for Policy {
@@ -65,7 +76,19 @@ impl From<PolicyRecord> for Policy {
             comment: record.comment,
             created_by: record.created_by,
             created_at: record.created_at,
+            is_draft: record.is_draft,
+            approved_by: record.approved_by,
+            approved_at: record.approved_at,
+            rolled_back_at: record.rolled_back_at,
+            false_positives: record.false_positives,
+            false_positive_rate: record.false_positive_rate,
         }
+    }
+}
+
+impl Policy {
+    pub(super) const fn id(&self) -> PolicyId {
+        self.id
     }
 }
 
@@ -102,17 +125,21 @@ impl Input for PolicyInput {
     const OPAQUE: &'static [&'static str] = &["/document"];
 
     fn faults(&self) -> Vec<Fault> {
-        let readable = |c: char| c.is_ascii_alphanumeric() || " _-.".contains(c);
-        if !self.name.chars().all(readable) {
-            return vec![Fault::at("/name", "takes letters, digits, spaces, `_`, `-` and `.`")];
-        }
-        name_faults("/name", &self.name)
+        policy_name_faults(&self.name)
     }
+}
+
+pub(super) fn policy_name_faults(name: &str) -> Vec<Fault> {
+    let faults = name_faults("/name", name);
+    if faults.is_empty() && !policy::is_policy_name(name.trim()) {
+        return vec![Fault::at("/name", "takes letters, digits, spaces, `_`, `-` and `.`")];
+    }
+    faults
 }
 
 impl PolicyInput {
     /// The policy to be stored, once the compiler has accepted it; its every fault otherwise.
-    fn compiled(self, api: &Api, id: PolicyId, author: UserId) -> Result<NewPolicy, Problem> {
+    pub(super) fn compiled(self, api: &Api, id: PolicyId, author: UserId) -> Result<NewPolicy, Problem> {
         let label = PolicyLabel { id: Some(id), name: self.name.trim().into(), version: 0 };
         policy::compile_text(&self.document.to_string(), label, &api.state.engine)?;
         Ok(NewPolicy {
@@ -149,7 +176,7 @@ async fn list(admin: Authorized<ReadPolicies>, Query(query): Query<PolicyList>) 
 #[utoipa::path(post, path = "/policies", tag = "policies", operation_id = "createPolicy",
     security(("session" = ["policies:write"])), responses(
     (status = 201, description = "Created, version 1", body = Policy),
-    (status = 409, description = "The name is in use"),
+    (status = 409, description = "The name is in use, or the organization wants a draft and an approval"),
 ))]
 async fn create(
     admin: Authorized<WritePolicies>,
@@ -182,7 +209,7 @@ async fn get(admin: Authorized<ReadPolicies>, Path(id): Path<PolicyId>) -> Resul
     security(("session" = ["policies:write"])),
     params(("id" = PolicyId, Path), ("If-Match" = String, Header, pattern = r#"^"[0-9]{1,18}"$"#, description = "The `ETag` of the version to be replaced")), responses(
     (status = 200, description = "The new version", body = Policy),
-    (status = 409, description = "The name is in use"),
+    (status = 409, description = "The name is in use, or the organization wants a draft and an approval"),
 ))]
 async fn replace(
     admin: Authorized<WritePolicies>,
@@ -206,7 +233,7 @@ async fn replace(
 #[utoipa::path(delete, path = "/policies/{id}", tag = "policies", operation_id = "deletePolicy",
     security(("session" = ["policies:write"])), params(("id" = PolicyId, Path)), responses(
     (status = 204, description = "Deleted"),
-    (status = 409, description = "A workspace uses it"),
+    (status = 409, description = "A workspace uses it, or it is the default where changes need an approval"),
 ))]
 async fn remove(admin: Authorized<WritePolicies>, Path(id): Path<PolicyId>) -> Result<StatusCode, Problem> {
     let mut tx = admin.write().await?;
@@ -220,7 +247,7 @@ async fn remove(admin: Authorized<WritePolicies>, Path(id): Path<PolicyId>) -> R
 
 /// All versions of a policy
 ///
-/// Newest first.
+/// Newest first, without drafts.
 #[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies", operation_id = "listPolicyVersions",
     security(("session" = ["policies:read"])), params(("id" = PolicyId, Path), PageQuery), responses(
     (status = 200, description = "A page of versions", body = List<Policy>),

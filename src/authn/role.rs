@@ -70,7 +70,7 @@ permissions! {
     WritePolicies = "policies:write",
     /// See the audit trail of requests.
     ReadAudit = "audit:read",
-    /// Escalate requests, and work on their reviews.
+    /// Judge and escalate requests, and work on their reviews.
     ReviewAudit = "audit:review",
     /// Say how long the audit trail is kept, and put it on legal hold.
     ManageAudit = "audit:manage",

@@ -18,6 +18,8 @@ mod options;
 mod orgs;
 mod output;
 mod policy;
+mod policy_files;
+mod policy_store;
 mod rewrap;
 mod scan;
 mod scan_explain;
@@ -33,8 +35,8 @@ use clap::{Parser, Subcommand};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `scan`: the text is not blocked
-  1  the answer is no: `scan` blocks, `audit verify`, `config check` or `policy lint` found faults, `migrate status`
-     has pending migrations
+  1  the answer is no: `scan` blocks, `audit verify`, `config check` or `policy lint` found faults, a case of `policy test`
+     failed, `policy diff` found differences, `migrate status` has pending migrations
   2  it could not be done: wrong usage, unreadable input, no database …
 
 Secrets are read from the environment or from files (JWT_SECRET_KEY_FILE, DATABASE_URL_FILE, …), never from the
@@ -97,7 +99,7 @@ pub fn main() -> ExitCode {
         Command::Rewrap(args) => rewrap::run(&args, cli.json),
         Command::Audit(args) => audit::run(args, cli.json),
         Command::Scan(args) => scan::run(&args, cli.json),
-        Command::Policy(args) => policy::run(&args, cli.json),
+        Command::Policy(args) => policy::run(args, cli.json),
         Command::Eval(args) => eval::run(&args, cli.json),
         Command::Model(args) => model::run(&args, cli.json),
         Command::Config(args) => config::run(&args, cli.json),

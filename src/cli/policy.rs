@@ -3,16 +3,31 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::options::ConfigOptions;
 use super::scan::told;
-use super::{Outcome, output};
+use super::{Outcome, output, policy_files, policy_store};
 use crate::detect::Engine;
 use crate::policy::{self, CompileError, PolicyLabel};
 
-/// Work on policy documents; no database
+/// Work on policies: as files, and as an organization has them
 #[derive(clap::Args)]
+#[command(after_help = "\
+A policy is a file called like it (`support desk.yaml`), its test cases are a list in a file beside it
+(`support desk.tests.yaml`):
+  - { name: cards are blocked, input: 4111 1111 1111 1111, role: user, expect: { action: block, category: pii } }
+
+In a pipeline:
+  sentinel policy lint policies/*.yaml && sentinel policy test policies/*.yaml
+  sentinel policy apply --org Acme --dry-run policies/*.yaml
+  sentinel policy apply --org Acme --comment \"$COMMIT\" policies/*.yaml")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    /// Name, slug or id of the organization
+    #[arg(long, global = true, default_value = "")]
+    org: String,
+    #[command(flatten)]
+    config: ConfigOptions,
 }
 
 #[derive(clap::Subcommand)]
@@ -25,16 +40,25 @@ enum Command {
     },
     /// Print the JSON Schema of policy documents, for editors
     Schema,
+    /// Run the test cases beside policy files; exit code 0 all pass, 1 some fail, 2 a file cannot be read or has no cases
+    Test {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+    },
+    #[command(flatten)]
+    Stored(policy_store::Command),
 }
 
-pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
-    let engine = Engine::builtin().map_err(|faults| told(&faults))?;
-    match &args.command {
-        Command::Lint { files } => lint(files, &engine, json),
+pub(super) fn run(args: Args, json: bool) -> anyhow::Result<Outcome> {
+    let engine = || Engine::builtin().map_err(|faults| told(&faults));
+    match args.command {
+        Command::Lint { files } => lint(&files, &engine()?, json),
         Command::Schema => {
-            output::json(&policy::schema(engine.rules()))?;
+            output::json(&policy::schema(engine()?.rules()))?;
             Ok(Outcome::Done)
         }
+        Command::Test { files } => policy_files::test(&files, &engine()?, json),
+        Command::Stored(command) => policy_store::run(command, args.org, &args.config, json),
     }
 }
 
@@ -49,7 +73,12 @@ fn lint(files: &[String], engine: &Engine, json: bool) -> anyhow::Result<Outcome
     let mut linted = Vec::with_capacity(files.len());
     for file in files {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-        let errors = policy::compile_text(&text, label(file), engine).err().unwrap_or_default();
+        let errors = if policy_files::holds_cases(file) {
+            let fault = policy::read_cases(&text).err();
+            fault.map(|detail| CompileError { pointer: String::new(), detail }).into_iter().collect()
+        } else {
+            policy::compile_text(&text, label(file), engine).err().unwrap_or_default()
+        };
         linted.push(Linted { file, errors });
     }
     let faulty = linted.iter().any(|linted| !linted.errors.is_empty());

@@ -1,11 +1,14 @@
 //! Stage 5: what do the rules say. [`PolicyDocument`] (what a person wrote) → [`Compiler`] → [`CompiledPolicy`] (what
 //! runs). [`compile`] is the one way from the first to the second; [`PolicyCache`] has the result at hand per workspace.
 
+mod apply;
 mod cache;
+mod cases;
 mod compile;
 mod custom;
 mod data;
 mod decide;
+mod diff;
 mod document;
 mod nearest;
 mod presets;
@@ -21,10 +24,13 @@ use serde::Serialize;
 
 use crate::domain::PolicyId;
 
+pub use apply::{Applied, ApplyError, ApplyOutcome, Wanted, apply, is_policy_name};
 pub use cache::{PolicyCache, PolicyError};
+pub use cases::{CaseResult, Expected, PolicyCase, read_cases, run_cases};
 pub use compile::{Compiler, compile, compile_text};
 pub use data::{DataSetDraft, is_data_set_name};
 pub use decide::{CompiledPolicy, Ruling};
+pub use diff::{ChangeKind, PolicyChange, Stated, diff};
 pub use document::{
     AllowEntry, BinaryContent, CustomRule, DataRule, Escalation, FailMode, PolicyDocument, Preset, RuleSetting,
 };

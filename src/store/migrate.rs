@@ -71,6 +71,7 @@ const MIGRATIONS: &[Migration] = migrations![
     15 "0015_audit_chain",
     16 "0016_data_sets",
     17 "0017_audit_search",
+    18 "0018_policy_versions",
 ];
 
 impl Migration {

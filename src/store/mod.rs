@@ -21,6 +21,7 @@ mod error;
 mod event_stream;
 mod export;
 mod feed;
+mod feedback;
 mod idempotency;
 mod identity;
 mod invitations;
@@ -31,6 +32,7 @@ mod organizations;
 mod page;
 mod password_resets;
 mod policies;
+mod policy_drafts;
 mod production;
 mod provider_credentials;
 mod prune;
@@ -68,6 +70,7 @@ pub use data_sets::{DataSetRecord, DataSets, StoredDataSet};
 pub use error::StoreError;
 pub use event_stream::{EventPosition, EventStream, EventTicket};
 pub use export::Exports;
+pub use feedback::{Feedback, FeedbackRecord, FeedbackVerdict, RuleImpact};
 pub use idempotency::{Begun, IdempotencyKeys, IdempotentRequest, KeptAnswer};
 pub use identity::{
     DirectoryChange, DirectoryFilter, DirectoryRecord, Identity, LoginDemands, MfaRecord, ProvisionedUser,
@@ -82,6 +85,7 @@ pub use organizations::{
 pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
+pub use policy_drafts::{DraftOf, PolicyDrafts};
 pub use provider_credentials::{
     NewProviderCredential, ProviderCredentialRecord, ProviderCredentials, SealedCredential,
 };
@@ -229,6 +233,14 @@ impl TenantTx {
 
     pub fn policies(&mut self) -> Policies<'_> {
         Policies { tx: self }
+    }
+
+    pub fn policy_drafts(&mut self) -> PolicyDrafts<'_> {
+        PolicyDrafts { tx: self }
+    }
+
+    pub fn feedback(&mut self) -> Feedback<'_> {
+        Feedback { tx: self }
     }
 
     pub fn identity(&mut self) -> Identity<'_> {

@@ -44,6 +44,14 @@ pub struct OrganizationRecord {
     pub deleted_at: Option<Timestamp>,
 }
 
+impl OrganizationRecord {
+    /// Whether what is in force can only be changed by a draft that somebody else approved.
+    #[must_use]
+    pub fn requires_policy_approval(&self) -> bool {
+        self.settings.get("require_policy_approval").and_then(serde_json::Value::as_bool).unwrap_or(false)
+    }
+}
+
 /// An organization with its first owner and first workspace, all or nothing.
 #[derive(Clone, Debug)]
 pub struct NewOrganization {

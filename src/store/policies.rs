@@ -31,8 +31,26 @@ pub struct PolicyRecord {
     #[sqlx(try_from = "Count")]
     pub canary_percentage: u8,
     pub comment: Option<String>,
+    /// Of a draft: who wrote it first.
     pub created_by: Option<UserId>,
+    /// Of a draft: when it was last edited.
     pub created_at: Timestamp,
+    /// Not in force and never was; see [`super::PolicyDrafts`].
+    pub is_draft: bool,
+    /// Made of reviewers' feedback.
+    pub is_proposal: bool,
+    /// Counts the edits of a draft, from 1.
+    pub revision: i64,
+    /// Who edited the draft last, if anybody did.
+    pub updated_by: Option<UserId>,
+    pub approved_by: Option<UserId>,
+    pub approved_at: Option<Timestamp>,
+    /// When a roll-back took the version out of force.
+    pub rolled_back_at: Option<Timestamp>,
+    /// Requests that reviewers found wrongly acted upon under this version.
+    pub false_positives: i64,
+    /// Of the requests under this version that reviewers judged; None when they judged none.
+    pub false_positive_rate: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +72,8 @@ pub struct Policies<'t> {
 macro_rules! columns {
     () => {
         "id, root_id, org_id, name, description, version, parent_policy_id, document, is_default, is_active, \
-         canary_percentage, comment, created_by, created_at"
+         canary_percentage, comment, created_by, created_at, is_draft, is_proposal, revision, updated_by, approved_by, \
+         approved_at, rolled_back_at, false_positives, false_positive_rate"
     };
 }
 pub(super) use columns;
@@ -63,10 +82,10 @@ impl Policies<'_> {
     /// Version 1 of a new policy. Made default, it takes that from the one before.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`]`("policy name")`.
+    /// [`StoreError::Conflict`]`("policy name")`; `("approval")` where changes need one.
     pub async fn insert(&mut self, policy: NewPolicy) -> Result<PolicyRecord, StoreError> {
-        let scope = self.tx.scope();
-        self.tx.tx.serialize(scope).await?;
+        self.tx.serialize().await?;
+        self.unless_approval_is_needed().await?;
         let root = policy.id;
         self.put(policy, root, 1, None).await
     }
@@ -124,7 +143,7 @@ impl Policies<'_> {
             "SELECT ",
             columns!(),
             " FROM policies
-            WHERE org_id = $1 AND root_id = $2 AND version < $3 AND deleted_at IS NULL
+            WHERE org_id = $1 AND root_id = $2 AND version < $3 AND deleted_at IS NULL AND NOT is_draft
             ORDER BY version DESC
             LIMIT $4"
         );
@@ -133,36 +152,136 @@ impl Policies<'_> {
         Ok(page.page(rows, |policy: &PolicyRecord| policy.version))
     }
 
+    /// One version of a policy, whether in force or not.
+    pub async fn version(&mut self, root: PolicyId, version: i64) -> Result<Option<PolicyRecord>, StoreError> {
+        const VERSION: TenantSql = tenant_sql!(
+            "SELECT ",
+            columns!(),
+            " FROM policies
+            WHERE org_id = $1 AND root_id = $2 AND version = $3 AND deleted_at IS NULL AND NOT is_draft"
+        );
+        Ok(self.tx.statement(VERSION).bind(root).bind(version).optional().await?)
+    }
+
+    /// The version with this id.
+    pub async fn by_id(&mut self, id: PolicyId) -> Result<Option<PolicyRecord>, StoreError> {
+        const FIND: TenantSql = tenant_sql!(
+            "SELECT ",
+            columns!(),
+            " FROM policies WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL AND NOT is_draft"
+        );
+        Ok(self.tx.statement(FIND).bind(id).optional().await?)
+    }
+
+    /// The version in force of the policy with this name, upper and lower case being the same.
+    pub async fn find_by_name(&mut self, name: &str) -> Result<Option<PolicyRecord>, StoreError> {
+        const FIND: TenantSql = tenant_sql!(
+            "SELECT ",
+            columns!(),
+            " FROM policies WHERE org_id = $1 AND lower(name) = lower($2) AND is_active AND deleted_at IS NULL"
+        );
+        Ok(self.tx.statement(FIND).bind(name).optional().await?)
+    }
+
     /// A new version, in force at once. `policy.id` is the id of the new version; name and default-ness come from `policy` too.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] when `expected` is not the version in force; [`StoreError::Conflict`]`("policy name")`.
+    /// [`StoreError::Stale`] when `expected` is not the version in force; [`StoreError::Conflict`]`("policy name")`;
+    /// `("approval")` where changes need one.
     pub async fn replace(
         &mut self,
         root: PolicyId,
         expected: i64,
         policy: NewPolicy,
     ) -> Result<Option<PolicyRecord>, StoreError> {
-        const LAST: TenantSql =
-            tenant_sql!("SELECT COALESCE(MAX(version), 0) FROM policies WHERE org_id = $1 AND root_id = $2");
-        const RETIRE: TenantSql =
-            tenant_sql!("UPDATE policies SET is_active = FALSE WHERE org_id = $1 AND id = $2 AND is_active");
-        let scope = self.tx.scope();
-        self.tx.tx.serialize(scope).await?;
+        self.tx.serialize().await?;
         let Some(current) = self.find(root).await? else { return Ok(None) };
         if current.version != expected {
             return Err(StoreError::Stale);
         }
-        // Not `current.version`: after a roll-back the newest version is not the one in force.
-        let (last,): (i64,) = self.tx.statement(LAST).bind(root).one().await?;
-        self.tx.statement(RETIRE).bind(current.id).execute().await?;
-        self.put(policy, root, last + 1, Some(current.id)).await.map(Some)
+        self.unless_approval_is_needed().await?;
+        self.succeed(&current, policy, None).await.map(Some)
     }
 
-    /// Soft delete of the whole lineage. False when there is no such policy.
+    /// A new version equal to an earlier one, in force at once; the parent of the one in force when `to` is None. What was in
+    /// force once needs no approval. Returns what was in force, and what is.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`]`("policy")` while a live workspace names it.
+    /// [`StoreError::Missing`]`("version")` when there is no such version, or it is the one in force;
+    /// [`StoreError::Conflict`]`("policy name")`.
+    pub async fn roll_back(
+        &mut self,
+        root: PolicyId,
+        to: Option<i64>,
+        comment: Option<String>,
+        by: Option<UserId>,
+    ) -> Result<Option<(PolicyRecord, PolicyRecord)>, StoreError> {
+        self.tx.serialize().await?;
+        let Some(current) = self.find(root).await? else { return Ok(None) };
+        let old: Option<PolicyRecord> = match to {
+            Some(version) if version == current.version => None,
+            Some(version) => self.version(root, version).await?,
+            None => match current.parent_policy_id {
+                Some(parent) => self.by_id(parent).await?,
+                None => None,
+            },
+        };
+        let old = old.ok_or(StoreError::Missing("version"))?;
+        let policy = NewPolicy {
+            id: PolicyId::new(),
+            comment: Some(comment.unwrap_or_else(|| format!("rolled back to version {}", old.version))),
+            created_by: by,
+            // Which policy is the default is not of its versions.
+            is_default: current.is_default,
+            name: old.name,
+            description: old.description,
+            document: old.document,
+        };
+        let now = self.tx.now();
+        let record = self.succeed(&current, policy, Some(now)).await?;
+        Ok(Some((current, record)))
+    }
+
+    /// Puts `policy` in the place of the version in force.
+    async fn succeed(
+        &mut self,
+        current: &PolicyRecord,
+        policy: NewPolicy,
+        rolled_back_at: Option<Timestamp>,
+    ) -> Result<PolicyRecord, StoreError> {
+        let version = self.next_version(current.root_id).await?;
+        self.retire(current.id, rolled_back_at).await?;
+        self.put(policy, current.root_id, version, Some(current.id)).await
+    }
+
+    pub(super) async fn retire(&mut self, id: PolicyId, rolled_back_at: Option<Timestamp>) -> Result<(), StoreError> {
+        const RETIRE: TenantSql = tenant_sql!(
+            "UPDATE policies SET is_active = FALSE, rolled_back_at = $3 WHERE org_id = $1 AND id = $2 AND is_active"
+        );
+        self.tx.statement(RETIRE).bind(id).bind(rolled_back_at).execute().await?;
+        Ok(())
+    }
+
+    /// Not the one after the version in force: drafts have numbers too.
+    pub(super) async fn next_version(&mut self, root: PolicyId) -> Result<i64, StoreError> {
+        const LAST: TenantSql =
+            tenant_sql!("SELECT COALESCE(MAX(version), 0) FROM policies WHERE org_id = $1 AND root_id = $2");
+        let (last,): (i64,) = self.tx.statement(LAST).bind(root).one().await?;
+        Ok(last + 1)
+    }
+
+    /// # Errors
+    /// [`StoreError::Conflict`]`("approval")` where the organization lets nobody change what is in force alone.
+    async fn unless_approval_is_needed(&mut self) -> Result<(), StoreError> {
+        let needed = self.tx.organization().get().await?.requires_policy_approval();
+        if needed { Err(StoreError::Conflict("approval")) } else { Ok(()) }
+    }
+
+    /// Soft delete of the whole lineage, drafts included. False when there is no such policy.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]`("policy")` while a live workspace names it; `("approval")` for the default policy where changes
+    /// need one: another would be in force.
     pub async fn remove(&mut self, root: PolicyId) -> Result<bool, StoreError> {
         const USED: TenantSql =
             tenant_sql!("SELECT COUNT(*) FROM workspaces WHERE org_id = $1 AND policy_id = $2 AND deleted_at IS NULL");
@@ -170,7 +289,11 @@ impl Policies<'_> {
             "UPDATE policies SET deleted_at = $3 WHERE org_id = $1 AND root_id = $2 AND deleted_at IS NULL"
         );
         let scope = self.tx.scope();
-        self.tx.tx.serialize(scope).await?;
+        self.tx.serialize().await?;
+        let Some(current) = self.find(root).await? else { return Ok(false) };
+        if current.is_default {
+            self.unless_approval_is_needed().await?;
+        }
         let (used,): (i64,) = self.tx.statement(USED).bind(root).one().await?;
         if used > 0 {
             return Err(StoreError::Conflict("policy"));
@@ -190,9 +313,6 @@ impl Policies<'_> {
         version: i64,
         parent: Option<PolicyId>,
     ) -> Result<PolicyRecord, StoreError> {
-        const CLEAR: TenantSql = tenant_sql!(
-            "UPDATE policies SET is_default = FALSE WHERE org_id = $1 AND is_default AND is_active AND deleted_at IS NULL"
-        );
         const INSERT: TenantSql = tenant_sql!(
             "INSERT INTO policies (
                 org_id, id, root_id, name, description, version, parent_policy_id, document, is_default, comment, created_by,
@@ -202,7 +322,7 @@ impl Policies<'_> {
             columns!()
         );
         if policy.is_default {
-            self.tx.statement(CLEAR).execute().await?;
+            self.clear_default().await?;
         }
         let now = self.tx.now();
         let record: PolicyRecord = self
@@ -224,5 +344,13 @@ impl Policies<'_> {
             .map_err(taken("policy name"))?;
         self.tx.record(Change::Policy { org: record.org_id });
         Ok(record)
+    }
+
+    pub(super) async fn clear_default(&mut self) -> Result<(), StoreError> {
+        const CLEAR: TenantSql = tenant_sql!(
+            "UPDATE policies SET is_default = FALSE WHERE org_id = $1 AND is_default AND is_active AND deleted_at IS NULL"
+        );
+        self.tx.statement(CLEAR).execute().await?;
+        Ok(())
     }
 }

@@ -87,6 +87,9 @@ codes! {
     MethodNotAllowed = 405 "method_not_allowed", "Method not allowed";
     /// The change collides with what is there.
     Conflict = 409 "conflict", "Conflict";
+    /// The organization wants whatever comes into force in its policies to be approved by a second person: make a draft, and have
+    /// somebody approve it.
+    ApprovalRequired = 409 "approval_required", "Approval required";
     /// The request with this `Idempotency-Key` is still under way. Ask again later with the same key.
     IdempotencyInFlight = 409 "idempotency_in_flight", "Request in flight";
     /// The object changed since it was read: `If-Match` names an older version. Read it again.

@@ -259,6 +259,15 @@ impl From<StoreError> for Problem {
             }
             StoreError::Conflict("legal hold") => Self::new(Code::Conflict, "the audit trail is on legal hold"),
             StoreError::Conflict("policy") => Self::new(Code::Conflict, "a workspace still uses the policy"),
+            StoreError::Conflict("approval") => Self::new(
+                Code::ApprovalRequired,
+                "the organization wants policies to be approved by somebody else: make a draft",
+            ),
+            StoreError::Conflict("author") => Self::new(Code::Conflict, "who wrote a draft cannot approve it"),
+            StoreError::Conflict("draft") => Self::new(
+                Code::Conflict,
+                "another version came into force since the draft was written: edit the draft to stand on that one",
+            ),
             StoreError::Conflict("credential") => Self::new(
                 Code::Conflict,
                 "the workspace has a credential for this upstream: delete it before giving another",

@@ -23,6 +23,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("acceptInvitation", "needs the mail: admin/invitations.rs"),
     ("confirmMfa", "needs an authenticator: admin/mfa.rs"),
     ("disableMfa", "needs an authenticator: admin/mfa.rs"),
+    ("giveFeedback", "needs a request in the trail: admin/feedback.rs"),
     ("forgotPassword", "its event is written with the mail, behind the answer"),
     ("process", "its record is the row in the audit trail of requests"),
     ("refresh", "goes on with a session whose log-in is recorded; a token used twice is recorded by the store"),
@@ -116,6 +117,22 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let made = did(d, "createPolicy", owner.post("/policies", policy("p")).await, 201);
     let path = format!("/policies/{}", made["id"].as_str().unwrap());
     did(d, "replacePolicy", owner.change(Method::PUT, &path, "\"1\"", policy("q")).await, 200);
+    let rolled = owner.post(&format!("{path}/rollback"), json!({"version": 1})).await;
+    did(d, "rollbackPolicy", rolled, 200);
+    let cases = json!({"cases": [{"input": "hello", "expect": {"action": "allow"}}]});
+    did(d, "testPolicy", owner.post(&format!("{path}/test"), cases).await, 200);
+    let drafted = did(d, "draftPolicyVersion", owner.post(&format!("{path}/drafts"), policy("p")).await, 201);
+    let draft = format!("/policy-drafts/{}", drafted["id"].as_str().unwrap());
+    did(d, "replacePolicyDraft", owner.change(Method::PUT, &draft, "\"1\"", policy("s")).await, 200);
+    let (second, _) = org.person("admin", json!([])).await;
+    let approved = second.change(Method::POST, &format!("{draft}/approve"), "\"2\"", Value::Null).await;
+    did(d, "approvePolicyDraft", approved, 200);
+    let published = owner.change(Method::POST, &format!("{draft}/publish"), "\"2\"", Value::Null).await;
+    did(d, "publishPolicyDraft", published, 200);
+    let drafted = did(d, "createPolicyDraft", owner.post("/policy-drafts", policy("n")).await, 201);
+    let draft = format!("/policy-drafts/{}", drafted["id"].as_str().unwrap());
+    did(d, "deletePolicyDraft", owner.delete(&draft).await, 204);
+    did(d, "applyPolicy", owner.post("/policies/apply", policy("applied")).await, 200);
     did(d, "deletePolicy", owner.delete(&path).await, 204);
 
     let made = did(d, "createDataSet", owner.post("/data-sets", json!({"name": "s"})).await, 201);

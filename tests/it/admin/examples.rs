@@ -22,6 +22,7 @@ const NEEDING: &[(&str, u16, &str)] = &[
     ("regenerateRecoveryCodes", 422, "the password of the caller, who has not changed it to the example's"),
     ("restoreOrganization", 400, "the token in the answer to the deletion, or in its mail"),
     ("resetPassword", 400, "the link in a mail"),
+    ("rollbackPolicy", 422, "a version that is not in force"),
     ("verifyMfa", 401, "the token of a half-done log-in"),
 ];
 /// Operations that ask a server that the body names.

@@ -29,6 +29,8 @@ use Kind::{Application, Directory, Object, Open, Own};
 const KNOWN: &[(&str, Kind)] = &[
     ("acceptInvitation", Open),
     ("addDataSetValues", Object),
+    ("applyPolicy", Own),
+    ("approvePolicyDraft", Object),
     ("archiveWorkspace", Object),
     ("changePassword", Own),
     ("commentAuditReview", Object),
@@ -39,6 +41,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("createInvitation", Own),
     ("createEventTicket", Own),
     ("createPolicy", Own),
+    ("createPolicyDraft", Own),
     ("createProviderCredential", Own),
     ("createSavedFilter", Own),
     ("createScimToken", Own),
@@ -47,10 +50,14 @@ const KNOWN: &[(&str, Kind)] = &[
     ("deleteOrganization", Own),
     ("deleteDataSet", Object),
     ("deletePolicy", Object),
+    ("deletePolicyDraft", Object),
     ("deleteProviderCredential", Object),
     ("deleteSavedFilter", Object),
     ("deleteWorkspace", Object),
+    ("diffPolicy", Object),
+    ("diffPolicyDraft", Object),
     ("disableMfa", Own),
+    ("draftPolicyVersion", Object),
     ("endOtherSessions", Own),
     ("endSession", Object),
     ("enrolMfa", Own),
@@ -71,6 +78,9 @@ const KNOWN: &[(&str, Kind)] = &[
     ("getOpenapi", Open),
     ("getOrganization", Own),
     ("getPolicy", Object),
+    ("getPolicyDraft", Object),
+    ("getPolicyImpact", Object),
+    ("getPolicyVersion", Object),
     ("getSavedFilter", Object),
     ("getScimConfig", Directory),
     ("getScimToken", Own),
@@ -78,10 +88,12 @@ const KNOWN: &[(&str, Kind)] = &[
     ("getSso", Own),
     ("getStats", Own),
     ("getWorkspace", Object),
+    ("giveFeedback", Object),
     ("inviteUser", Own),
     ("listAdminEvents", Own),
     ("listDataSets", Own),
     ("listApiKeys", Own),
+    ("listFeedback", Object),
     ("listInvitations", Own),
     ("listAuditCheckpoints", Own),
     ("listAuditReviews", Own),
@@ -92,6 +104,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("updateAuditSettings", Own),
     ("listAuditLogs", Own),
     ("listPolicies", Own),
+    ("listPolicyDrafts", Own),
     ("listPolicyVersions", Object),
     ("listProviderCredentials", Own),
     ("listRoles", Own),
@@ -107,6 +120,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("logout", Own),
     ("patchScimUser", Directory),
     ("process", Application),
+    ("publishPolicyDraft", Object),
     ("refresh", Open),
     ("regenerateRecoveryCodes", Own),
     ("register", Open),
@@ -115,6 +129,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("removeUser", Object),
     ("removeWorkspaceMember", Object),
     ("replacePolicy", Object),
+    ("replacePolicyDraft", Object),
     ("replaceScimUser", Directory),
     ("resendInvitation", Object),
     ("resetPassword", Open),
@@ -123,10 +138,12 @@ const KNOWN: &[(&str, Kind)] = &[
     ("revokeApiKey", Object),
     ("revokeInvitation", Object),
     ("revokeScimToken", Own),
+    ("rollbackPolicy", Object),
     ("rotateApiKey", Object),
     ("setSso", Own),
     ("setWorkspaceMember", Object),
     ("startSso", Open),
+    ("testPolicy", Object),
     ("testProviderCredential", Object),
     ("streamEvents", Open),
     ("unarchiveWorkspace", Object),
@@ -285,8 +302,10 @@ impl Operation {
             let list =
                 LISTS.iter().find(|(id, _)| *id == self.id).map_or(before.trim_end_matches('/'), |(_, list)| list);
             let objects = owner.get(list).await.ok(200);
-            let id = objects["data"][0]["id"].as_str().unwrap_or_else(|| panic!("{}: nothing in {list}", self.id));
-            path = format!("{before}{id}{after}");
+            let first = &objects["data"][0];
+            let id = if rest.starts_with("version}") { &first["version"] } else { &first["id"] };
+            assert!(!id.is_null(), "{}: nothing in {list}", self.id);
+            path = format!("{before}{}{after}", id.to_string().trim_matches('"'));
         }
         path
     }
@@ -308,7 +327,10 @@ pub async fn furnished(client: &Client) -> Organization {
     org.owner.post("/data-sets", json!({"name": "furniture", "values": ["CUST-000009"]})).await.ok(201);
     let filter = json!({"name": "furniture", "resource": "audit-logs", "query": {"action": "block"}, "shared": true});
     org.owner.post("/saved-filters", filter).await.ok(201);
-    client.process(&key, "hello").await.ok(200);
+    let draft = json!({"name": "furniture", "document": {"extends": "strict"}});
+    org.owner.post("/policy-drafts", draft).await.ok(201);
+    // Something that a rule acts upon.
+    client.process(&key, "my card is 4111 1111 1111 1111").await.ok(200);
     for _ in 0..200 {
         let rows = org.owner.get("/audit-logs").await.ok(200);
         if let Some(id) = rows["data"][0]["id"].as_str() {

@@ -60,6 +60,61 @@ async fn a_revoked_key_and_a_changed_policy_hold_on_the_other_node() {
     assert!(one.terminate().success() && two.terminate().success());
 }
 
+/// Every way to change a policy, on one node, until the other acts by it; how long that takes is printed.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_changes_of_a_policy_hold_on_the_other_node() {
+    let nodes = Nodes::new().await;
+    let [one, two] = [0, 1].map(|node| nodes.serve(node));
+    let client = reqwest::Client::new();
+    let tenant = register(&client, &one.admin_url(), "Acme", "changes@sentinel.test").await;
+    let call = async |method: reqwest::Method, path: &str, tag: Option<i64>, body: serde_json::Value| {
+        let request = client.request(method, format!("{}{path}", one.admin_url())).bearer_auth(&tenant.access_token);
+        let request = tag.into_iter().fold(request, |request, tag| request.header("if-match", format!("\"{tag}\"")));
+        let answer = reply(request.json(&body)).await;
+        assert!(answer.status < 300, "{path}: {}", answer.text);
+        answer.json()
+    };
+    let version = async || {
+        let request = client.post(format!("{}/process", two.gateway_url())).header("x-api-key", &tenant.key);
+        let answer = reply(request.json(&json!({"user_input": "hello"}))).await.expect(200).json();
+        answer["policy"]["version"].as_i64().unwrap()
+    };
+    let policy = |n: i64| json!({"name": "p", "is_default": true, "comment": format!("change {n}"), "document": {"block_message": format!("no {n}")}});
+    let (post, put) = (reqwest::Method::POST, reqwest::Method::PUT);
+    let made = call(post.clone(), "/policies", None, policy(0)).await;
+    let path = format!("/policies/{}", made["id"].as_str().unwrap());
+    let (mut took, mut current) = (Vec::new(), 1);
+    for n in 0..200 {
+        let change = match n % 4 {
+            0 => call(put.clone(), &path, Some(current), policy(n)).await,
+            1 => call(post.clone(), "/policies/apply", None, policy(n)).await["policy"].take(),
+            2 => {
+                let draft = call(post.clone(), &format!("{path}/drafts"), None, policy(n)).await;
+                let draft = format!("/policy-drafts/{}/publish", draft["id"].as_str().unwrap());
+                call(post.clone(), &draft, Some(1), json!(null)).await
+            }
+            _ => call(post.clone(), &format!("{path}/rollback"), None, json!({})).await,
+        };
+        // From the answer on: what is before it is the writing.
+        let begun = Instant::now();
+        current = change["version"].as_i64().unwrap();
+        while version().await != current {
+            assert!(begun.elapsed() < PATIENCE, "the other node never has version {current}");
+        }
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    let _ = writeln!(
+        std::io::stderr(),
+        "two nodes: {} changes of a policy held on the other after {:?} (p50), {:?} (p99), {:?} (the slowest)",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        took[took.len() - 1]
+    );
+    assert!(one.terminate().success() && two.terminate().success());
+}
+
 /// A conversation that goes on at another node, and after a restart: its tokens are the same, and its values come back, also
 /// where the provider keeps the conversation.
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,12 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 34] = [
+const TABLES: [&str; 35] = [
     "admin_events",
     "api_keys",
     "audit_chains",
     "audit_checkpoints",
+    "audit_feedback",
     "audit_logs",
     "audit_removals",
     "audit_review_comments",

@@ -145,6 +145,33 @@ on_both_engines! {
         assert_eq!(in_force(&world).await, None);
     }
 
+    async fn a_roll_back_is_a_new_version_equal_to_an_old_one(world: World) {
+        let first = insert(&world, NewPolicy { is_default: true, ..new_policy("mine") }).await;
+        let mut tx = world.write().await;
+        for (expected, preset) in [(1, "strict"), (2, "monitor")] {
+            let next = NewPolicy { document: json!({"extends": preset}), is_default: true, ..new_policy("mine") };
+            tx.policies().replace(first.root_id, expected, next).await.unwrap().unwrap();
+        }
+        tx.commit().await.unwrap();
+        world.told();
+        let mut tx = world.write().await;
+        let (before, back) = tx.policies().roll_back(first.root_id, None, None, Some(world.acme.user_id)).await.unwrap().unwrap();
+        assert_eq!((before.version, back.version, back.parent_policy_id), (3, 4, Some(before.id)));
+        assert_eq!((&back.document, back.comment.as_deref()), (&json!({"extends": "strict"}), Some("rolled back to version 2")));
+        assert_eq!(tx.policies().version(first.root_id, 3).await.unwrap().unwrap().rolled_back_at, Some(START));
+        let (_, again) = tx.policies().roll_back(first.root_id, Some(1), Some("why".into()), None).await.unwrap().unwrap();
+        assert_eq!((again.version, &again.document, again.comment.as_deref()), (5, &first.document, Some("why")));
+        for version in [5, 9] {
+            assert_refused!(tx.policies().roll_back(first.root_id, Some(version), None, None).await, StoreError::Missing("version"));
+        }
+        assert_eq!(tx.policies().roll_back(PolicyId::new(), None, None, None).await.unwrap(), None);
+        tx.commit().await.unwrap();
+        assert_eq!(world.told(), [world.policy_changed()]);
+        assert_eq!(world.store.effective_policy(world.acme.workspace_id, world.acme.scope).await.unwrap().unwrap().version, 5);
+        assert_eq!(world.read().await.policies().version(first.root_id, 9).await.unwrap(), None);
+        assert_eq!(world.read().await.policies().find_by_name("MINE").await.unwrap().unwrap().version, 5);
+    }
+
     async fn policies_of_another_organization_do_not_exist(world: World) {
         let root = insert(&world, new_policy("mine")).await.root_id;
         world.told();
