@@ -35,6 +35,8 @@ use handover::Listeners;
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(5);
 /// How often nodes tell each other how many requests they have admitted.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often nodes write what rollouts have counted, and look at their guards.
+const ROLLOUT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired sessions, tokens and links are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long background tasks, the last shipment among them, may take to end.
@@ -175,6 +177,7 @@ impl Sentinel {
         background.spawn("change feed", |stop| follow_changes(store.clone(), stop));
         background.spawn("last-used times of keys", |stop| flush_last_used(Arc::clone(&keys), stop));
 
+        background.spawn("counts of rollouts", |stop| write_rollouts(Arc::clone(&policies), stop));
         background.spawn("counters of requests", |stop| write_usage(store.clone(), Arc::clone(&usage), stop));
 
         if options.only != Some(Only::Gateway) {
@@ -470,6 +473,19 @@ async fn write_usage(store: Store, usage: Arc<MonthlyUsage>, mut stop: watch::Re
                     break;
                 }
             }
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+/// What cannot be written is kept.
+async fn write_rollouts(policies: Arc<PolicyCache>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stopped = tokio::time::timeout(ROLLOUT_INTERVAL, stop.wait_for(|stop| *stop)).await.is_ok();
+        if let Err(error) = policies.flush_rollouts().await {
+            tracing::debug!(%error, "counts of rollouts are written later");
         }
         if stopped {
             return;

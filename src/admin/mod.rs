@@ -30,6 +30,8 @@ mod pages;
 mod passwords;
 mod policies;
 mod policy_drafts;
+mod policy_replay;
+mod policy_rollouts;
 mod policy_versions;
 mod problem;
 mod process;
@@ -151,6 +153,8 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(provider_credentials::routes())
         .merge(policies::routes())
+        .merge(policy_rollouts::routes())
+        .merge(policy_replay::routes())
         .merge(policy_versions::routes())
         .merge(policy_drafts::routes())
         .merge(audit_logs::routes())

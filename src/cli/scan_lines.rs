@@ -153,7 +153,7 @@ mod tests {
         };
         let action = if bad { Action::Block } else { Action::Allow };
         let verdict = Verdict { action, risk_score: if bad { 90 } else { 0 }, ..Verdict::clean() };
-        TextInspection { verdict, findings, coverage: Coverage::default(), redacted: text.to_owned() }
+        TextInspection { verdict, findings, coverage: Coverage::default(), redacted: text.to_owned(), comparison: None }
     }
 
     fn lines(output: &[u8]) -> Vec<Value> {

@@ -86,6 +86,8 @@ id! {
     ReviewCommentId,
     /// One mail to a person.
     MailId,
+    /// A candidate's way into force.
+    RolloutId,
 }
 
 /// Names one request to applications and logs: `req_` and 32 hexadecimal digits.

@@ -6,6 +6,7 @@ mod dialect;
 mod finding;
 mod ids;
 mod proxies;
+mod rollout;
 mod secret;
 mod time;
 mod verdict;
@@ -19,9 +20,10 @@ pub use dialect::Dialect;
 pub use finding::{Category, Detector, Direction, Finding, Role, Rule, Severity, label};
 pub use ids::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, MailId, OrgId, PolicyId, RecoveryCodeId,
-    RequestId, ReviewCommentId, SavedFilterId, SessionId, UserId, WorkspaceId,
+    RequestId, ReviewCommentId, RolloutId, SavedFilterId, SessionId, UserId, WorkspaceId,
 };
 pub use proxies::{ForwardedHeader, Network};
+pub use rollout::{Arm, ArmCounts, Assignment, Breach, RolloutGuards, RolloutState, RuleDifference};
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};

@@ -22,8 +22,8 @@ use crate::domain::{
     Action, AuditFinding, Category, Coverage, Detector, Dialect, Direction, Finding, Judged, Role, Verdict,
     WorkspaceConfig, is_model_name,
 };
-use crate::policy::CompiledPolicy;
-use crate::protocol::{self, BinaryRule, Document, ReadLimits, Source, Unreadable};
+use crate::policy::{Beside, Comparison, CompiledPolicy, Place};
+use crate::protocol::{self, BinaryRule, Document, ReadLimits, Segment, Source, Unreadable};
 
 use splice::{Found, Splice, merged};
 use tokens::{Assigned, Labels, Mint, Passage, assign};
@@ -64,6 +64,8 @@ pub struct Inspection {
     pub tokens: u64,
     /// What the answer's tokens stand for; None when none can be put back.
     pub restorer: Option<Arc<Restorer>>,
+    /// What the other policy of a rollout says.
+    pub comparison: Option<Box<Comparison>>,
 }
 
 impl Inspection {
@@ -82,6 +84,7 @@ impl Inspection {
             forward: Forward::AsReceived,
             tokens: 0,
             restorer: None,
+            comparison: None,
         }
     }
 }
@@ -106,15 +109,55 @@ pub fn inspect(
     seal: Option<&Seal>,
     workspace: Option<&WorkspaceConfig>,
 ) -> Result<Inspection, Unreadable> {
+    inspect_beside(engine, (policy, None), body, limits, seal, workspace)
+}
+
+/// [`inspect`], compared with what the other policy of a rollout says.
+///
+/// Where both look for the same the other one judges the findings that are there; else the texts are scanned once more.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_beside(
+    engine: &Engine,
+    (policy, beside): (&CompiledPolicy, Option<&Beside>),
+    body: RequestBody<'_>,
+    limits: &ReadLimits,
+    seal: Option<&Seal>,
+    workspace: Option<&WorkspaceConfig>,
+) -> Result<Inspection, Unreadable> {
     inspect_with(
         |text, segment, role, found| engine.scan_with(text, segment, role, policy.custom(), found),
         |findings, role_of| policy.decide(findings, role_of),
         body,
-        limits,
-        policy.binary(),
+        (limits, policy.binary()),
         (policy.tokens(), seal),
         workspace,
+        |verdict, document| {
+            let beside = beside?;
+            let own = beside.scans().then(|| {
+                let (mut found, mut scratch) = (Vec::new(), String::new());
+                let custom = beside.other().custom();
+                for (index, segment) in document.segments.iter().enumerate() {
+                    engine.scan_with(segment.text_in(&mut scratch), index, segment.role, custom, &mut found);
+                }
+                found
+            });
+            let place = |segment: usize| Place {
+                role: document.role(segment),
+                path: document.path(segment),
+                text: document.segments.get(segment).map(Segment::text).unwrap_or_default(),
+            };
+            Some(beside.compare(verdict, own, |segment| document.role(segment), place))
+        },
     )
+}
+
+/// The end user whom a body names, read as [`inspect`] reads it. None where it cannot be read.
+#[must_use]
+pub fn user_of(policy: &CompiledPolicy, body: RequestBody<'_>, limits: &ReadLimits) -> Option<String> {
+    let decoded = protocol::decode(body.bytes, body.content_encoding, limits).ok()?;
+    protocol::read(body.dialect, body.content_type, &decoded, limits, policy.binary()).ok()?.user_id
 }
 
 /// [`inspect`] for any detector and any policy.
@@ -122,10 +165,10 @@ fn inspect_with(
     scan: impl Fn(&str, usize, Role, &mut Vec<Finding>),
     decide: impl FnOnce(Vec<Finding>, &dyn Fn(usize) -> Role) -> Verdict,
     body: RequestBody<'_>,
-    limits: &ReadLimits,
-    binary: BinaryRule,
+    (limits, binary): (&ReadLimits, BinaryRule),
     (labels, seal): (Option<&Labels>, Option<&Seal>),
     workspace: Option<&WorkspaceConfig>,
+    compare: impl FnOnce(&Verdict, &Document<'_>) -> Option<Comparison>,
 ) -> Result<Inspection, Unreadable> {
     let decoded = protocol::decode(body.bytes, body.content_encoding, limits)?;
     let mut document = protocol::read(body.dialect, body.content_type, &decoded, limits, binary)?;
@@ -136,6 +179,7 @@ fn inspect_with(
         scan(segment.text_in(&mut scratch), index, segment.role, &mut findings);
     }
     let verdict = decide(findings, &|segment| document.role(segment));
+    let comparison = compare(&verdict, &document).map(Box::new);
 
     let (named, renamed) = workspace.map(|workspace| models::judge(&document, workspace)).unwrap_or_default();
     let mut assigned = Assigned::default();
@@ -168,6 +212,7 @@ fn inspect_with(
         forward,
         tokens: assigned.made,
         restorer: assigned.restorer.map(Arc::new),
+        comparison,
     })
 }
 
@@ -203,6 +248,8 @@ pub struct TextInspection {
     /// The text with personal data and secrets replaced that the policy redacts or blocks; the text itself when there
     /// are none.
     pub redacted: String,
+    /// What the other policy of a rollout says.
+    pub comparison: Option<Box<Comparison>>,
 }
 
 /// Inspects one text in `role`.
@@ -214,14 +261,37 @@ pub fn inspect_text(
     role: Role,
     direction: Direction,
 ) -> TextInspection {
-    inspect_text_with(
+    inspect_text_beside(engine, policy, None, text, role, direction)
+}
+
+/// [`inspect_text`], compared with what the other policy of a rollout says.
+#[must_use]
+pub fn inspect_text_beside(
+    engine: &Engine,
+    policy: &CompiledPolicy,
+    beside: Option<&Beside>,
+    text: &str,
+    role: Role,
+    direction: Direction,
+) -> TextInspection {
+    let mut inspection = inspect_text_with(
         |text, segment, role, found| engine.scan_with(text, segment, role, policy.custom(), found),
         |findings, role_of| policy.decide(findings, role_of),
         text,
         role,
         direction,
         policy.tokens(),
-    )
+    );
+    inspection.comparison = beside.map(|beside| {
+        let own = beside.scans().then(|| {
+            let mut found = Vec::new();
+            engine.scan_with(text, 0, role, beside.other().custom(), &mut found);
+            found
+        });
+        let place = |_| Place { role, path: "text".to_owned(), text: text.into() };
+        Box::new(beside.compare(&inspection.verdict, own, |_| role, place))
+    });
+    inspection
 }
 
 fn inspect_text_with(
@@ -266,5 +336,6 @@ fn inspect_text_with(
             skipped: Vec::new(),
         },
         redacted,
+        comparison: None,
     }
 }

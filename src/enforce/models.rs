@@ -58,7 +58,8 @@ mod tests {
         let content_type = body.contains('\n').then_some("application/jsonl");
         let body = RequestBody { bytes: &bytes, dialect: Some(dialect), content_type, content_encoding: None };
         let clean = |_, _: &dyn Fn(usize) -> _| Verdict::clean();
-        inspect_with(|_, _, _, _| {}, clean, body, &limits, BinaryRule::Pass, (None, None), Some(config)).unwrap()
+        let limits = (&limits, BinaryRule::Pass);
+        inspect_with(|_, _, _, _| {}, clean, body, limits, (None, None), Some(config), |_, _| None).unwrap()
     }
 
     fn config() -> WorkspaceConfig {

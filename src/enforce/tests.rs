@@ -65,7 +65,7 @@ fn inspected(dialect: Option<Dialect>, body: &str) -> Inspection {
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let content_type = Some("application/json");
     let body = RequestBody { bytes: &bytes, dialect, content_type, content_encoding: None };
-    inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None), None).unwrap()
+    inspect_with(scan, decide, body, (&LIMITS, BinaryRule::Refuse), (None, None), None, |_, _| None).unwrap()
 }
 
 fn redacted(dialect: Option<Dialect>, body: &str) -> String {
@@ -164,10 +164,10 @@ fn the_role_that_is_scanned_and_judged_is_the_one_that_was_resolved() {
             decide(findings, role_of)
         },
         request,
-        &LIMITS,
-        BinaryRule::Refuse,
+        (&LIMITS, BinaryRule::Refuse),
         (None, None),
         None,
+        |_, _| None,
     )
     .unwrap();
 }
@@ -177,7 +177,7 @@ fn an_encoded_body_is_scanned_decoded_and_forwarded_encoded_unless_it_is_redacte
     let encode = |text: &str| Bytes::from(zstd::encode_all(text.as_bytes(), 3).unwrap());
     let inspect = |bytes: &Bytes| {
         let body = RequestBody { bytes, dialect: None, content_type: None, content_encoding: Some("zstd") };
-        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None), None)
+        inspect_with(scan, decide, body, (&LIMITS, BinaryRule::Refuse), (None, None), None, |_, _| None)
     };
     let clean = encode(r#"{"x":"hello"}"#);
     let inspection = inspect(&clean).unwrap();
@@ -195,10 +195,13 @@ fn what_cannot_be_read_is_an_error_or_a_named_gap() {
     let bytes = Bytes::from_static(b"\xff\x00");
     let body = RequestBody { bytes: &bytes, dialect: None, content_type: Some("audio/mpeg"), content_encoding: None };
     assert_eq!(
-        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None), None).unwrap_err().status,
+        inspect_with(scan, decide, body, (&LIMITS, BinaryRule::Refuse), (None, None), None, |_, _| None)
+            .unwrap_err()
+            .status,
         415
     );
-    let passed = inspect_with(scan, decide, body, &LIMITS, BinaryRule::Pass, (None, None), None).unwrap();
+    let passed =
+        inspect_with(scan, decide, body, (&LIMITS, BinaryRule::Pass), (None, None), None, |_, _| None).unwrap();
     assert_eq!(passed.forward, Forward::AsReceived);
     assert_eq!(passed.coverage.skipped[0].reason, SkipReason::Binary);
 
@@ -206,7 +209,9 @@ fn what_cannot_be_read_is_an_error_or_a_named_gap() {
     let body =
         RequestBody { bytes: &empty, dialect: Some(Dialect::Openai), content_type: None, content_encoding: None };
     assert_eq!(
-        inspect_with(scan, decide, body, &LIMITS, BinaryRule::Refuse, (None, None), None).unwrap().verdict,
+        inspect_with(scan, decide, body, (&LIMITS, BinaryRule::Refuse), (None, None), None, |_, _| None)
+            .unwrap()
+            .verdict,
         Verdict::clean()
     );
 }

@@ -11,7 +11,7 @@ use crate::authn::Caller;
 use crate::domain::{Action, Clock, Dialect, Outcome, RequestId, Source, Timestamp};
 use crate::enforce::{Inspection, Restorer};
 use crate::limits::Allowance;
-use crate::policy::CompiledPolicy;
+use crate::policy::{Beside, CompiledPolicy};
 use crate::upstream::{Credential, Lease, Place, Route, Upstream};
 
 use super::answering::{Answering, Usage};
@@ -69,6 +69,8 @@ pub(super) struct Context {
     /// What the upstream is presented instead of the client's own credential.
     pub credential: Option<Credential>,
     pub policy: Option<Arc<CompiledPolicy>>,
+    /// The other policy of a rollout.
+    pub beside: Option<Beside>,
     /// The policy as a header field names it, where it is not `policy`.
     pub policy_shown: Option<String>,
     /// Until the audit event is made of it.
@@ -143,6 +145,7 @@ impl Context {
             caller: None,
             credential: None,
             policy: None,
+            beside: None,
             policy_shown: None,
             inspection: None,
             restorer: None,

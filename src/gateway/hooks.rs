@@ -228,6 +228,10 @@ impl Gate {
         };
         metrics.requests.with_label_values(&[context.label, context.dialect.as_str(), action, class]).inc();
         self.measure_answer(context);
+        if let Some(beside) = &context.beside {
+            let blocked = context.failure.is_some_and(|failure| failure.outcome == Outcome::Blocked);
+            beside.rollout.finished(beside.arm, blocked, status >= 500, context.overhead(now));
+        }
         metrics.gateway_overhead.observe(context.overhead(now).as_secs_f64());
         let (Some(route), Some(forwarded_at)) = (&context.route, context.forwarded_at) else { return };
         let Some(destination) = self.destinations.get(route.upstream.index) else { return };

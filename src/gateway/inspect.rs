@@ -11,7 +11,7 @@ use crate::authn::Caller;
 use crate::detect::Engine;
 use crate::domain::{Action, AuditFinding, Dialect, Direction, Role, Verdict};
 use crate::enforce::{self, Forward, Inspection, RequestBody, Seal};
-use crate::policy::CompiledPolicy;
+use crate::policy::{InForce, Judges};
 use crate::protocol::{ReadLimits, Unreadable};
 
 use super::context::Context;
@@ -22,14 +22,17 @@ use super::{Gate, anchor};
 pub(super) const ASIDE: usize = 256 << 10;
 
 impl Gate {
-    /// The policy that the caller is under.
+    /// What the caller is under.
     ///
     /// # Errors
     /// 503 `guard_unavailable`.
-    pub(super) async fn pin_policy(&self, context: &mut Context) -> Result<Arc<CompiledPolicy>, Problem> {
+    pub(super) async fn pin_policy(&self, context: &mut Context) -> Result<InForce, Problem> {
         let Some(caller) = context.caller.as_deref() else { return Err(Problem::invalid_key()) };
         match anchor::on_main(self.main.as_ref(), self.state.policies.get(caller)).await {
-            Ok(policy) => Ok(context.policy.insert(policy).clone()),
+            Ok(policy) => {
+                context.policy = Some(Arc::clone(&policy.live));
+                Ok(policy)
+            }
             Err(error) => {
                 tracing::error!(request.id = %context.id, %error, "no policy can be had");
                 Err(Problem::unguarded())
@@ -48,15 +51,24 @@ impl Gate {
         body: Bytes,
         query: &str,
     ) -> Result<Bytes, Problem> {
-        let policy = self.pin_policy(context).await?;
+        let in_force = self.pin_policy(context).await?;
         let started = Instant::now();
-        let seal = policy.tokens().and(context.caller.as_deref()).map(|caller| Seal {
+        let Some(caller) = context.caller.clone() else { return Err(Problem::invalid_key()) };
+        let judges = if in_force.asks_for_user() {
+            let user = self.end_user(headers, context.dialect, &in_force, &body)?;
+            in_force.judges(caller.key_id, user.as_deref())
+        } else {
+            in_force.judges(caller.key_id, None)
+        };
+        let policy = Arc::clone(&judges.acting);
+        context.policy = Some(Arc::clone(&policy));
+        context.beside = judges.beside.clone();
+        let seal = policy.tokens().map(|_| Seal {
             vault: Arc::clone(&self.state.vault),
             place: format!("{}/{}", caller.org_id, caller.workspace_id),
         });
-        let caller = context.caller.clone().filter(|caller| caller.config.rules_models());
-        let inspected =
-            self.inspect_body(headers, context.dialect, (policy.clone(), seal, caller), &body, query).await?;
+        let ruled = caller.config.rules_models().then(|| Arc::clone(&caller));
+        let inspected = self.inspect_body(headers, context.dialect, (judges, seal, ruled), &body, query).await?;
         let mut inspection = match inspected {
             Some(inspected) => {
                 inspected.map_err(|Unreadable { status, code, message }| Problem::new(status, code, message))?
@@ -70,6 +82,10 @@ impl Gate {
                 return Err(Problem::unguarded());
             }
         };
+        if let (Some(beside), Some(comparison)) = (&context.beside, inspection.comparison.take()) {
+            let (id, at) = (context.id.audit_id(), context.received_at);
+            beside.rollout.compared(beside.arm, *comparison, id, caller.workspace_id, at);
+        }
         let took = started.elapsed();
         self.scan_total.observe(took.as_secs_f64());
         if let Some(watched) = &mut context.watched {
@@ -103,26 +119,31 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         dialect: Dialect,
-        (policy, seal, caller): (Arc<CompiledPolicy>, Option<Seal>, Option<Arc<Caller>>),
+        (judges, seal, caller): (Judges, Option<Seal>, Option<Arc<Caller>>),
         body: &Bytes,
         query: &str,
     ) -> Result<Option<Result<Inspection, Unreadable>>, Problem> {
         let (content_type, content_encoding) = (text(headers, &CONTENT_TYPE)?, text(headers, &CONTENT_ENCODING)?);
-        let look =
-            move |engine: &Engine, policy: &CompiledPolicy, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
-                enforce::contained(|| {
-                    let workspace = caller.as_deref().map(|caller| &caller.config);
-                    let mut inspection = enforce::inspect(engine, policy, body, limits, seal.as_ref(), workspace)?;
-                    if !query.is_empty() {
-                        let text = enforce::inspect_text(engine, policy, query, Role::Other, Direction::Input);
-                        merge(&mut inspection, text.verdict, text.findings, query.len());
+        let look = move |engine: &Engine, body: RequestBody<'_>, query: &str, limits: &ReadLimits| {
+            let (policy, beside) = (&judges.acting, judges.beside.as_ref());
+            enforce::contained(|| {
+                let workspace = caller.as_deref().map(|caller| &caller.config);
+                let mut inspection =
+                    enforce::inspect_beside(engine, (policy, beside), body, limits, seal.as_ref(), workspace)?;
+                if !query.is_empty() {
+                    let (role, direction) = (Role::Other, Direction::Input);
+                    let mut text = enforce::inspect_text_beside(engine, policy, beside, query, role, direction);
+                    if let (Some(whole), Some(part)) = (&mut inspection.comparison, text.comparison.take()) {
+                        whole.join(*part, lifted);
                     }
-                    Ok(inspection)
-                })
-            };
+                    merge(&mut inspection, text.verdict, text.findings, query.len());
+                }
+                Ok(inspection)
+            })
+        };
         if body.len() < ASIDE {
             let body = RequestBody { bytes: body, dialect: Some(dialect), content_type, content_encoding };
-            return Ok(look(&self.state.engine, &policy, body, query, &self.read_limits));
+            return Ok(look(&self.state.engine, body, query, &self.read_limits));
         }
         let (engine, limits, body, query) =
             (self.state.engine.clone(), self.read_limits, body.clone(), query.to_owned());
@@ -130,9 +151,22 @@ impl Gate {
         let aside = tokio::task::spawn_blocking(move || {
             let (content_type, content_encoding) = (content_type.as_deref(), content_encoding.as_deref());
             let body = RequestBody { bytes: &body, dialect: Some(dialect), content_type, content_encoding };
-            look(&engine, &policy, body, &query, &limits)
+            look(&engine, body, &query, &limits)
         });
         Ok(aside.await.ok().flatten())
+    }
+
+    /// The end user whom a canary by users asks for: for that the body is read once more.
+    fn end_user(
+        &self,
+        headers: &HeaderMap,
+        dialect: Dialect,
+        in_force: &InForce,
+        body: &Bytes,
+    ) -> Result<Option<String>, Problem> {
+        let (content_type, content_encoding) = (text(headers, &CONTENT_TYPE)?, text(headers, &CONTENT_ENCODING)?);
+        let body = RequestBody { bytes: body, dialect: Some(dialect), content_type, content_encoding };
+        Ok(enforce::contained(|| enforce::user_of(&in_force.live, body, &self.read_limits)).flatten())
     }
 }
 
@@ -150,11 +184,18 @@ pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Opti
     }
 }
 
-/// Adds what was found in the query. It cannot be rewritten like a body, so what would be replaced is refused.
+/// What an action is in a query, which cannot be rewritten like a body: what would be replaced is refused.
+const fn lifted(action: Action) -> Action {
+    match action {
+        Action::Redact | Action::Tokenize => Action::Block,
+        other => other,
+    }
+}
+
+/// Adds what was found in the query.
 fn merge(inspection: &mut Inspection, query: Verdict, findings: Vec<AuditFinding>, bytes: usize) {
     let verdict = &mut inspection.verdict;
-    let action = if matches!(query.action, Action::Redact | Action::Tokenize) { Action::Block } else { query.action };
-    verdict.action = verdict.action.max(action);
+    verdict.action = verdict.action.max(lifted(query.action));
     verdict.escalate |= query.escalate;
     verdict.risk_score = verdict.risk_score.max(query.risk_score);
     verdict.categories.extend(query.categories);

@@ -3,18 +3,21 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use prometheus::IntCounter;
+use serde_json::Value;
 
 use super::compile::Compiler;
 use super::data::DataSets;
 use super::decide::CompiledPolicy;
 use super::document::Preset;
 use super::read::read;
+use super::rollout::{InForce, Rollout};
+use super::rollouts::Rollouts;
 use super::{CompileError, PolicyLabel};
 use crate::authn::Caller;
 use crate::cache::{FreshCache, Loaded, Rules};
 use crate::detect::Engine;
 use crate::domain::{OrgId, PolicyId, SharedClock, SystemClock, WorkspaceId};
-use crate::store::{Change, EffectivePolicy, Store, StoreError};
+use crate::store::{Change, EffectivePolicy, EffectiveRollout, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// Workspaces held; one takes about 200 bytes, its policy not counted.
@@ -63,27 +66,42 @@ impl PolicyCache {
         cache
     }
 
-    /// The policy that `caller`'s workspace is under. A warm cache asks no database; when the database is away the last
+    /// What `caller`'s workspace is under. A warm cache asks no database; when the database is away the last
     /// good policy stays.
     ///
     /// # Errors
     /// [`PolicyError`].
-    pub async fn get(&self, caller: &Caller) -> Result<Arc<CompiledPolicy>, PolicyError> {
+    pub async fn get(&self, caller: &Caller) -> Result<InForce, PolicyError> {
         let (store, workspace, scope) = (self.store.clone(), caller.workspace_id, caller.scope);
         let load = || async move { store.effective_policy(workspace, scope).await };
-        let policy = self.policies.get(caller.org_id, workspace, load).await?;
-        if policy.exact_data().any(|data| data.content().is_none()) {
+        let mut policy = self.policies.get(caller.org_id, workspace, load).await?;
+        if policy.live.exact_data().any(|data| data.content().is_none()) {
             // Once for a version of a policy.
-            Box::pin(self.data.ready(&policy, scope)).await?;
+            Box::pin(self.data.ready(&policy.live, scope)).await?;
+        }
+        if let Some(rollout) = &policy.rollout
+            && rollout.candidate().exact_data().any(|data| data.content().is_none())
+            && let Err(error) = Box::pin(self.data.ready(rollout.candidate(), scope)).await
+        {
+            tracing::warn!(rollout.id = %rollout.id, %error, "a candidate waits for its exact data");
+            policy.rollout = None;
         }
         Ok(policy)
+    }
+
+    /// Writes what rollouts have counted, and takes those back whose guards say so.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: what could not be written is kept for the next time.
+    pub async fn flush_rollouts(&self) -> Result<(), StoreError> {
+        self.policies.versions.rollouts.flush(&self.store).await
     }
 }
 
 /// The cache without its store.
 struct Policies {
     /// Depends on the organization.
-    by_workspace: FreshCache<WorkspaceId, OrgId, Arc<CompiledPolicy>, PolicyError>,
+    by_workspace: FreshCache<WorkspaceId, OrgId, InForce, PolicyError>,
     versions: Versions,
     hits: IntCounter,
     misses: IntCounter,
@@ -106,6 +124,7 @@ impl Policies {
             versions: Versions {
                 default: Arc::new(compiler.preset(Preset::Balanced)),
                 compiled: Cache::new(VERSIONS),
+                rollouts: Arc::default(),
                 compiler,
             },
             hits: counter("hit"),
@@ -122,12 +141,7 @@ impl Policies {
         }
     }
 
-    async fn get<F>(
-        &self,
-        org: OrgId,
-        workspace: WorkspaceId,
-        load: impl FnOnce() -> F,
-    ) -> Result<Arc<CompiledPolicy>, PolicyError>
+    async fn get<F>(&self, org: OrgId, workspace: WorkspaceId, load: impl FnOnce() -> F) -> Result<InForce, PolicyError>
     where
         F: Future<Output = Result<Option<EffectivePolicy>, StoreError>> + Send + 'static,
     {
@@ -139,7 +153,7 @@ impl Policies {
         let loaded = self.by_workspace.get(&workspace, || {
             let (versions, effective) = (self.versions.clone(), load());
             async move {
-                let value = versions.compiled(effective.await?).await?;
+                let value = versions.in_force(effective.await?).await?;
                 Ok(Loaded { value, depends_on: Box::new([org]) })
             }
         });
@@ -153,29 +167,60 @@ impl Policies {
 struct Versions {
     compiler: Compiler,
     default: Arc<CompiledPolicy>,
-    compiled: Cache<PolicyId, Arc<CompiledPolicy>>,
+    /// By version; of drafts, which can be edited, by revision.
+    compiled: Cache<(PolicyId, Option<i64>), Arc<CompiledPolicy>>,
+    rollouts: Arc<Rollouts>,
 }
 
 impl Versions {
-    async fn compiled(&self, effective: Option<EffectivePolicy>) -> Result<Arc<CompiledPolicy>, PolicyError> {
-        let Some(effective) = effective else { return Ok(Arc::clone(&self.default)) };
-        let id = effective.id;
-        if let Some(policy) = self.compiled.get(&id).await {
+    async fn in_force(&self, effective: Option<EffectivePolicy>) -> Result<InForce, PolicyError> {
+        let Some(EffectivePolicy { id, root_id, name, version, document, rollout }) = effective else {
+            return Ok(InForce { live: Arc::clone(&self.default), rollout: None });
+        };
+        let live = self.compiled((id, None), name, version, &document).await?;
+        let rollout = match rollout {
+            None => None,
+            Some(rollout) => self.rollout(root_id, &document, rollout).await,
+        };
+        Ok(InForce { live, rollout })
+    }
+
+    /// None, and a line in the log, when the candidate does not compile.
+    async fn rollout(&self, root: PolicyId, live: &Value, effective: EffectiveRollout) -> Option<Arc<Rollout>> {
+        let EffectiveRollout { candidate_id, revision, version, document, .. } = &effective;
+        let key = (*candidate_id, Some(*revision));
+        let candidate = self.compiled(key, effective.name.clone(), *version, document).await.ok()?;
+        let same = match (read(live), read(document)) {
+            (Ok(live), Ok(candidate)) => live.looks_for_the_same(&candidate),
+            _ => false,
+        };
+        Some(self.rollouts.of(&effective, root, candidate, same))
+    }
+
+    async fn compiled(
+        &self,
+        key: (PolicyId, Option<i64>),
+        name: String,
+        version: i64,
+        document: &Value,
+    ) -> Result<Arc<CompiledPolicy>, PolicyError> {
+        if let Some(policy) = self.compiled.get(&key).await {
             return Ok(policy);
         }
-        let policy = self.compile(effective).map(Arc::new).map_err(|faults| {
+        let (id, _) = key;
+        let label = PolicyLabel { id: Some(id), name: name.into(), version };
+        let policy = self.compile(label, document).map(Arc::new).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             let faults = faults.join("; ");
             tracing::error!(policy.version_id = %id, faults, "a stored policy does not compile");
             PolicyError::Uncompilable(faults)
         })?;
-        self.compiled.insert(id, Arc::clone(&policy)).await;
+        self.compiled.insert(key, Arc::clone(&policy)).await;
         Ok(policy)
     }
 
-    fn compile(&self, effective: EffectivePolicy) -> Result<CompiledPolicy, Vec<CompileError>> {
-        let label = PolicyLabel { id: Some(effective.id), name: effective.name.into(), version: effective.version };
-        self.compiler.compile(&read(&effective.document)?, label)
+    fn compile(&self, label: PolicyLabel, document: &Value) -> Result<CompiledPolicy, Vec<CompileError>> {
+        self.compiler.compile(&read(document)?, label)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::domain::{ManualClock, Timestamp};
@@ -41,7 +41,7 @@ impl World {
             queries.fetch_add(1, Ordering::SeqCst);
             answer.lock().clone()
         };
-        self.policies.get(self.org, self.workspace, load).await
+        Ok(self.policies.get(self.org, self.workspace, load).await?.live)
     }
 
     async fn label(&self) -> String {
@@ -63,7 +63,7 @@ impl World {
 
 fn stored(version: i64, document: Value) -> Answer {
     let (id, root_id) = (PolicyId::new(), PolicyId::new());
-    Ok(Some(EffectivePolicy { id, root_id, name: "support".to_owned(), version, document }))
+    Ok(Some(EffectivePolicy { id, root_id, name: "support".to_owned(), version, document, rollout: None }))
 }
 
 fn away() -> Answer {

@@ -423,7 +423,12 @@ impl KnownRules {
         {
             return self.slots() + index;
         }
-        self.by_id.get(&rule.id).copied().unwrap_or_else(|| self.by_id.len() + position(rule.category))
+        self.slot_of_id(&rule.id, rule.category)
+    }
+
+    /// The slot of a rule of the engine, by its id; that of its category where the engine has no such rule.
+    pub(super) fn slot_of_id(&self, id: &str, category: Category) -> usize {
+        self.by_id.get(id).copied().unwrap_or_else(|| self.by_id.len() + position(category))
     }
 }
 

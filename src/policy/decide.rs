@@ -4,7 +4,8 @@ use super::PolicyLabel;
 use super::compile::{KnownRules, ROLES};
 use crate::detect::{CustomRules, Engine, ExactData, Waiting};
 use crate::domain::{
-    Action, Category, Clock as _, Finding, Judged, Role, Rule, Severity, SystemClock, Timestamp, Verdict,
+    Action, AuditFinding, Category, Clock as _, Detector, Direction, Finding, Judged, Role, Rule, Severity,
+    SystemClock, Timestamp, Verdict,
 };
 use crate::protocol::BinaryRule;
 
@@ -217,7 +218,31 @@ impl CompiledPolicy {
         until.is_some_and(|until| until.is_none_or(|until| SystemClock.now() < until))
     }
 
+    /// What is done about a finding that was kept without its text, which the allow list would have to see. Nothing about what
+    /// the policy does not look for.
+    #[must_use]
+    pub(super) fn action_of_kept(&self, finding: &AuditFinding) -> Action {
+        let AuditFinding { detector, category, confidence, direction, role, rule_id, .. } = finding;
+        let own = self.own.binary_search_by(|other| (*other.id).cmp(rule_id.as_str())).ok();
+        let slot = match (detector, own) {
+            (Detector::Custom, None) => return Action::Allow,
+            (Detector::Custom, Some(index)) => self.known.slots() + index,
+            _ => self.known.slot_of_id(rule_id, *category),
+        };
+        let setting = match direction {
+            Direction::Input => self.setting_at(slot, *role),
+            Direction::Output => {
+                self.answers.as_deref().and_then(|table| table.get(slot)).copied().unwrap_or(Setting::ALLOWED)
+            }
+        };
+        if setting.is_reached(*confidence) { setting.action } else { Action::Allow }
+    }
+
     fn setting(&self, finding: &Finding, role: Role) -> Setting {
+        self.setting_at(self.slot(finding), role)
+    }
+
+    fn setting_at(&self, slot: usize, role: Role) -> Setting {
         let index = match role {
             Role::System => 0,
             Role::User => 1,
@@ -227,7 +252,7 @@ impl CompiledPolicy {
             Role::Other => 5,
         };
         let table = self.table_of_role.get(index).and_then(|table| self.tables.get(usize::from(*table)));
-        let setting = table.and_then(|table| table.get(self.slot(finding)));
+        let setting = table.and_then(|table| table.get(slot));
         // Every table has a slot for every rule and category; a setting that blocks is the safe answer if one had not.
         setting.copied().unwrap_or(Setting { threshold: 0, action: Action::Block, escalate: false })
     }

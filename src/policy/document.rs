@@ -65,6 +65,16 @@ pub struct PolicyDocument {
     pub block_message: Option<String>,
 }
 
+impl PolicyDocument {
+    /// Whether scans under both find the same, so that one scan is enough to judge by both.
+    #[must_use]
+    pub fn looks_for_the_same(&self, other: &Self) -> bool {
+        self.custom_rules == other.custom_rules
+            && self.exact_data == other.exact_data
+            && self.allow_list == other.allow_list
+    }
+}
+
 /// A built-in policy, `config/policies/*.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

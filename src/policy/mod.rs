@@ -13,6 +13,9 @@ mod document;
 mod nearest;
 mod presets;
 mod read;
+mod replay;
+mod rollout;
+mod rollouts;
 mod schema;
 
 #[cfg(test)]
@@ -36,6 +39,8 @@ pub use document::{
 };
 pub use presets::preset;
 pub use read::{parse, read};
+pub use replay::{Replay, ReplayReport, ReplayRow, Replayed, ReplayedRequest, ReplayedRule, ReplayedWorkspace};
+pub use rollout::{Beside, Canary, Comparison, InForce, Judges, Pending, Place, Rollout, Sample, SampledFinding};
 pub use schema::schema;
 
 /// A fault of a document.

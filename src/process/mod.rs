@@ -14,8 +14,8 @@ use crate::domain::{
     Action, AuditEvent, Category, Coverage, Detector, Direction, Outcome, RequestId, Role, Sensitive, SharedClock,
     Verdict,
 };
-use crate::enforce::{TextInspection, contained, inspect_text};
-use crate::policy::{CompiledPolicy, PolicyCache, PolicyError};
+use crate::enforce::{TextInspection, contained, inspect_text_beside};
+use crate::policy::{Judges, PolicyCache, PolicyError};
 use crate::telemetry::Metrics;
 
 /// A longer text is scanned on a thread that may block: at a few µs per KiB it would hold up others.
@@ -114,7 +114,8 @@ impl Processor {
         event.client_ip = client_ip;
         event.user_id = request.user_id.map(record::short);
 
-        let result = self.judge(caller, request.user_input.into_inner(), &mut event).await;
+        let mut judges = None;
+        let result = self.judge(caller, request.user_input.into_inner(), &mut event, &mut judges).await;
         let outcome = match &result {
             Ok((_, inspection)) if inspection.verdict.blocked() => Outcome::Blocked,
             Ok(_) => Outcome::Completed,
@@ -124,11 +125,14 @@ impl Processor {
         let took = begun.elapsed();
         let completion = record::completed(&event, self.clock.now(), outcome, status, took);
         let recorded = self.journal.record(Box::new(event), completion).await;
+        if let Some(beside) = judges.as_ref().and_then(|judges| judges.beside.as_ref()) {
+            beside.rollout.finished(beside.arm, outcome == Outcome::Blocked, status != 200, took);
+        }
 
         match (result, recorded) {
-            (Ok((policy, inspection)), Ok(())) => {
+            (Ok((judges, inspection)), Ok(())) => {
                 self.observe(&inspection, took);
-                Ok(record::response(request_id, &policy, inspection, begun.elapsed()))
+                Ok(record::response(request_id, &judges, inspection, begun.elapsed()))
             }
             (Ok(_), Err(error)) => {
                 self.metrics.failclosed.with_label_values(&["journal"]).inc();
@@ -169,13 +173,16 @@ impl Processor {
         caller: &Caller,
         text: String,
         event: &mut AuditEvent,
-    ) -> Result<(Arc<CompiledPolicy>, TextInspection), ProcessError> {
+        chosen: &mut Option<Judges>,
+    ) -> Result<(Judges, TextInspection), ProcessError> {
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         event.coverage = Coverage { received: length, decoded: length, ..Coverage::default() };
-        let policy = self.policies.get(caller).await?;
+        let in_force = self.policies.get(caller).await?;
+        let judges = chosen.insert(in_force.judges(caller.key_id, event.user_id.as_deref())).clone();
+        let policy = &judges.acting;
         record::under(event, policy.label());
         let text = Arc::<str>::from(text);
-        let inspection = match self.inspect(Arc::clone(&policy), Arc::clone(&text)).await {
+        let mut inspection = match self.inspect(judges.clone(), Arc::clone(&text)).await {
             Some(inspection) => inspection,
             None if policy.fails_open() => {
                 self.metrics.failopen.with_label_values(&["scan"]).inc();
@@ -185,6 +192,7 @@ impl Processor {
                     findings: Vec::new(),
                     coverage: event.coverage.clone(),
                     redacted: text.to_string(),
+                    comparison: None,
                 }
             }
             None => {
@@ -193,14 +201,19 @@ impl Processor {
             }
         };
         record::judged(event, &inspection);
-        Ok((policy, inspection))
+        if let (Some(beside), Some(comparison)) = (&judges.beside, inspection.comparison.take()) {
+            beside.rollout.compared(beside.arm, *comparison, event.id, caller.workspace_id, event.occurred_at);
+        }
+        Ok((judges, inspection))
     }
 
     /// None when the inspection broke.
-    async fn inspect(&self, policy: Arc<CompiledPolicy>, text: Arc<str>) -> Option<TextInspection> {
+    async fn inspect(&self, judges: Judges, text: Arc<str>) -> Option<TextInspection> {
         let engine = Arc::clone(&self.engine);
-        let inspect =
-            move |text: &str| contained(|| inspect_text(&engine, &policy, text, Role::User, Direction::Input));
+        let inspect = move |text: &str| {
+            let Judges { acting, beside } = &judges;
+            contained(|| inspect_text_beside(&engine, acting, beside.as_ref(), text, Role::User, Direction::Input))
+        };
         if text.len() <= MAX_INLINE {
             return inspect(&text);
         }

@@ -9,7 +9,7 @@ use crate::domain::{
     Action, AuditEvent, AuditFinding, Completion, Coverage, Direction, Outcome, RequestId, Source, Timestamp,
 };
 use crate::enforce::TextInspection;
-use crate::policy::{CompiledPolicy, PolicyLabel};
+use crate::policy::{Judges, PolicyLabel};
 
 pub(super) const GUARD_UNAVAILABLE: &str = "guard_unavailable";
 /// Characters of an application's name for its user that are kept.
@@ -95,11 +95,11 @@ pub(super) fn completed(
 
 pub(super) fn response(
     request_id: RequestId,
-    policy: &CompiledPolicy,
+    judges: &Judges,
     inspection: TextInspection,
     took: Duration,
 ) -> ProcessResponse {
-    let label = policy.label();
+    let label = judges.acting.label();
     let verdict = inspection.verdict;
     ProcessResponse {
         blocked: verdict.blocked(),
@@ -110,7 +110,7 @@ pub(super) fn response(
         categories: verdict.categories,
         findings: inspection.findings.into_iter().map(finding).collect(),
         redacted_input: inspection.redacted,
-        policy: ProcessPolicy { name: label.name.to_string(), version: label.version, canary: false },
+        policy: ProcessPolicy { name: label.name.to_string(), version: label.version, canary: judges.is_canary() },
         latency_us: micros(took),
     }
 }
@@ -203,6 +203,7 @@ mod tests {
             findings: vec![finding],
             coverage: Coverage { received: 27, decoded: 27, scanned: 27, segments: 1, skipped: Vec::new() },
             redacted: "card is [CREDIT_CARD]".to_owned(),
+            comparison: None,
         }
     }
 
@@ -240,7 +241,8 @@ mod tests {
         let label = PolicyLabel { id: None, name: "support".into(), version: 7 };
         let policy = Compiler::new(&[]).compile(&PolicyDocument::default(), label).unwrap();
         let request_id = RequestId::new();
-        let answer = response(request_id, &policy, redacting(), Duration::from_micros(41));
+        let judges = Judges { acting: Arc::new(policy), beside: None };
+        let answer = response(request_id, &judges, redacting(), Duration::from_micros(41));
         assert_eq!(
             serde_json::to_value(&answer).unwrap(),
             serde_json::json!({

@@ -72,6 +72,7 @@ const MIGRATIONS: &[Migration] = migrations![
     16 "0016_data_sets",
     17 "0017_audit_search",
     18 "0018_policy_versions",
+    19 "0019_policy_rollouts",
 ];
 
 impl Migration {

@@ -33,6 +33,8 @@ mod page;
 mod password_resets;
 mod policies;
 mod policy_drafts;
+mod policy_replay;
+mod policy_rollouts;
 mod production;
 mod provider_credentials;
 mod prune;
@@ -86,6 +88,8 @@ pub use page::{Page, PageRequest};
 pub use password_resets::PasswordReset;
 pub use policies::{NewPolicy, Policies, PolicyRecord};
 pub use policy_drafts::{DraftOf, PolicyDrafts};
+pub use policy_replay::{ReplayedRows, ReviewedRule, StoredDecision};
+pub use policy_rollouts::{DifferenceSample, EffectiveRollout, PolicyRollouts, RolloutPlan, RolloutRecord};
 pub use provider_credentials::{
     NewProviderCredential, ProviderCredentialRecord, ProviderCredentials, SealedCredential,
 };
@@ -233,6 +237,10 @@ impl TenantTx {
 
     pub fn policies(&mut self) -> Policies<'_> {
         Policies { tx: self }
+    }
+
+    pub fn policy_rollouts(&mut self) -> PolicyRollouts<'_> {
+        PolicyRollouts { tx: self }
     }
 
     pub fn policy_drafts(&mut self) -> PolicyDrafts<'_> {

@@ -7,6 +7,7 @@ use sqlx::types::Json;
 use super::engine::{Mode, Tx};
 use super::error::taken;
 use super::identity::requires_mfa;
+use super::policy_rollouts::{EffectiveRollout, RolloutColumns, rollout_columns};
 use super::statement::{TenantSql, tenant_sql};
 use super::users::{email_key, user_columns};
 use super::values::{OptionalCount, corrupt};
@@ -68,14 +69,26 @@ struct SessionRow {
 }
 
 /// The policy that a workspace is under.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EffectivePolicy {
     pub id: PolicyId,
     pub root_id: PolicyId,
     pub name: String,
     pub version: i64,
-    #[sqlx(json)]
     pub document: serde_json::Value,
+    /// What judges beside it.
+    pub rollout: Option<EffectiveRollout>,
+}
+
+#[derive(sqlx::FromRow)]
+struct EffectiveRow {
+    id: PolicyId,
+    root_id: PolicyId,
+    name: String,
+    version: i64,
+    document: Json<serde_json::Value>,
+    #[sqlx(flatten)]
+    rollout: RolloutColumns,
 }
 
 #[derive(sqlx::FromRow)]
@@ -364,18 +377,29 @@ impl Store {
         scope: TenantScope,
     ) -> Result<Option<EffectivePolicy>, StoreError> {
         const EFFECTIVE: TenantSql = tenant_sql!(
-            "SELECT p.id, p.root_id, p.name, p.version, p.document
-            FROM workspaces w
+            "SELECT p.id, p.root_id, p.name, p.version, p.document, ",
+            rollout_columns!(),
+            " FROM workspaces w
             JOIN policies p ON p.org_id = w.org_id
                 AND p.is_active
                 AND p.deleted_at IS NULL
                 AND (p.root_id = w.policy_id OR (w.policy_id IS NULL AND p.is_default))
+            LEFT JOIN policy_rollouts r ON r.org_id = p.org_id
+                AND r.root_id = p.root_id
+                AND r.baseline_id = p.id
+                AND r.ended_at IS NULL
+            LEFT JOIN policies c ON c.org_id = r.org_id
+                AND c.id = r.candidate_id
+                AND c.revision = r.candidate_revision
+                AND c.is_draft
+                AND c.deleted_at IS NULL
             WHERE w.org_id = $1 AND w.id = $2 AND w.deleted_at IS NULL"
         );
         let mut tx = self.read(scope).await?;
-        let policy = tx.statement(EFFECTIVE).bind(workspace).optional().await?;
+        let row: Option<EffectiveRow> = tx.statement(EFFECTIVE).bind(workspace).optional().await?;
         tx.commit().await?;
-        Ok(policy)
+        let Some(EffectiveRow { id, root_id, name, version, document, rollout }) = row else { return Ok(None) };
+        Ok(Some(EffectivePolicy { id, root_id, name, version, document: document.0, rollout: rollout.rollout(scope)? }))
     }
 
     /// Writes audit rows in one transaction. Idempotent on the event's id: a row that is there is completed, never doubled,

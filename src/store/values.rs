@@ -17,7 +17,7 @@ use sqlx::{Postgres, Sqlite};
 use super::{KeyHash, StoreError, Tier};
 use crate::domain::{
     AdminEventId, ApiKeyId, AuditId, CredentialId, DataSetId, InvitationId, OrgId, PolicyId, RecoveryCodeId,
-    ReviewCommentId, SavedFilterId, SessionId, Timestamp, UserId, WorkspaceId,
+    ReviewCommentId, RolloutId, SavedFilterId, SessionId, Timestamp, UserId, WorkspaceId,
 };
 
 macro_rules! ids {
@@ -56,6 +56,7 @@ ids!(
     AuditId,
     RecoveryCodeId,
     ReviewCommentId,
+    RolloutId,
     SavedFilterId,
     DataSetId,
     CredentialId,

@@ -133,6 +133,16 @@ async fn call_all(client: &Client, org: &Organization) -> Done {
     let draft = format!("/policy-drafts/{}", drafted["id"].as_str().unwrap());
     did(d, "deletePolicyDraft", owner.delete(&draft).await, 204);
     did(d, "applyPolicy", owner.post("/policies/apply", policy("applied")).await, 200);
+    did(d, "replayPolicy", owner.post(&format!("{path}/replay"), json!({})).await, 200);
+    let texts = json!({"texts": [{"text": "hello"}]});
+    did(d, "replayTexts", owner.post(&format!("{path}/replay/texts"), texts).await, 200);
+    let candidate = owner.post(&format!("{path}/drafts"), policy("s")).await.ok(201)["id"].clone();
+    let (rollout, shadow) = (format!("{path}/rollout"), json!({"draft_id": candidate, "stage": "shadow"}));
+    did(d, "startRollout", owner.post(&rollout, shadow.clone()).await, 201);
+    did(d, "changeRollout", owner.put(&rollout, json!({"stage": "canary", "percentage": 1})).await, 200);
+    did(d, "stopRollout", owner.delete(&rollout).await, 204);
+    owner.post(&rollout, shadow).await.ok(201);
+    did(d, "promoteRollout", owner.post(&format!("{rollout}/promote"), Value::Null).await, 200);
     did(d, "deletePolicy", owner.delete(&path).await, 204);
 
     let made = did(d, "createDataSet", owner.post("/data-sets", json!({"name": "s"})).await, 201);

@@ -23,6 +23,7 @@ const NEEDING: &[(&str, u16, &str)] = &[
     ("restoreOrganization", 400, "the token in the answer to the deletion, or in its mail"),
     ("resetPassword", 400, "the link in a mail"),
     ("rollbackPolicy", 422, "a version that is not in force"),
+    ("startRollout", 422, "a draft of the policy"),
     ("verifyMfa", 401, "the token of a half-done log-in"),
 ];
 /// Operations that ask a server that the body names.

@@ -22,6 +22,7 @@ mod passwords;
 mod policies;
 mod policy_code;
 mod policy_drafts;
+mod policy_rollouts;
 mod quality;
 mod reference_flow;
 mod role_matrix;

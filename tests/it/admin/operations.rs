@@ -32,6 +32,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("applyPolicy", Own),
     ("approvePolicyDraft", Object),
     ("archiveWorkspace", Object),
+    ("changeRollout", Object),
     ("changePassword", Own),
     ("commentAuditReview", Object),
     ("confirmMfa", Own),
@@ -78,6 +79,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("getOpenapi", Open),
     ("getOrganization", Own),
     ("getPolicy", Object),
+    ("getRollout", Object),
     ("getPolicyDraft", Object),
     ("getPolicyImpact", Object),
     ("getPolicyVersion", Object),
@@ -108,6 +110,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("listPolicyVersions", Object),
     ("listProviderCredentials", Own),
     ("listRoles", Own),
+    ("listRolloutDifferences", Object),
     ("listSavedFilters", Own),
     ("listScimResourceTypes", Directory),
     ("listScimSchemas", Directory),
@@ -120,6 +123,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("logout", Own),
     ("patchScimUser", Directory),
     ("process", Application),
+    ("promoteRollout", Object),
     ("publishPolicyDraft", Object),
     ("refresh", Open),
     ("regenerateRecoveryCodes", Own),
@@ -131,6 +135,8 @@ const KNOWN: &[(&str, Kind)] = &[
     ("replacePolicy", Object),
     ("replacePolicyDraft", Object),
     ("replaceScimUser", Directory),
+    ("replayPolicy", Object),
+    ("replayTexts", Object),
     ("resendInvitation", Object),
     ("resetPassword", Open),
     ("restoreOrganization", Open),
@@ -142,7 +148,9 @@ const KNOWN: &[(&str, Kind)] = &[
     ("rotateApiKey", Object),
     ("setSso", Own),
     ("setWorkspaceMember", Object),
+    ("startRollout", Object),
     ("startSso", Open),
+    ("stopRollout", Object),
     ("testPolicy", Object),
     ("testProviderCredential", Object),
     ("streamEvents", Open),
@@ -316,7 +324,12 @@ pub async fn furnished(client: &Client) -> Organization {
     let org = Organization::register(client).await;
     let workspace = org.workspace().await["id"].clone();
     let (_, key) = org.api_key(&workspace).await;
-    org.owner.post("/policies", json!({"name": "furniture", "document": {"extends": "monitor"}})).await.ok(201);
+    let policy = json!({"name": "furniture", "document": {"extends": "monitor"}});
+    let made = org.owner.post("/policies", policy.clone()).await.ok(201);
+    let path = format!("/policies/{}", made["id"].as_str().unwrap());
+    let draft = org.owner.post(&format!("{path}/drafts"), policy).await.ok(201);
+    let shadow = json!({"draft_id": draft["id"], "stage": "shadow"});
+    org.owner.post(&format!("{path}/rollout"), shadow).await.ok(201);
     let member = format!("/workspaces/{}/members/{}", workspace.as_str().unwrap(), org.user_id);
     org.owner.put(&member, json!({"permissions": ["api_keys:write"]})).await.ok(200);
     let invitation = json!({"email": "guest@people.example", "full_name": "A Guest", "role": "member"});

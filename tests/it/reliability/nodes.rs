@@ -115,6 +115,45 @@ async fn two_hundred_changes_of_a_policy_hold_on_the_other_node() {
     assert!(one.terminate().success() && two.terminate().success());
 }
 
+/// A canary that is begun on one node acts on the other, what both count adds up, and its end is told like its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_acts_on_both_nodes_and_what_they_count_adds_up() {
+    let nodes = Nodes::new().await;
+    let [one, two] = [0, 1].map(|node| nodes.serve(node));
+    let client = reqwest::Client::new();
+    let tenant = register(&client, &one.admin_url(), "Acme", "canary@sentinel.test").await;
+    let admin = |method: reqwest::Method, path: &str| {
+        client.request(method, format!("{}{path}", one.admin_url())).bearer_auth(&tenant.access_token)
+    };
+    let input = |document| json!({"name": "house rules", "is_default": true, "document": document});
+    let made = reply(admin(reqwest::Method::POST, "/policies").json(&input(json!({})))).await.expect(201).json();
+    let policy = format!("/policies/{}", made["id"].as_str().unwrap());
+    let blocks = input(json!({"rules": {"EMAIL_ADDRESS": {"action": "block"}}}));
+    let draft = reply(admin(reqwest::Method::POST, &format!("{policy}/drafts")).json(&blocks)).await.expect(201).json();
+    let ask = async |node: &Process| {
+        let request = client.post(format!("{}/v1/chat/completions", node.gateway_url()));
+        reply(request.header("x-api-key", &tenant.key).json(&chat_body("write to ada@example.com"))).await.status
+    };
+    until(200, &async || ask(&two).await).await;
+    let rollout = format!("{policy}/rollout");
+    let guards = json!({"max_block_rate_increase": null, "max_latency_increase": null});
+    let canary = json!({"draft_id": draft["id"], "stage": "canary", "percentage": 100, "guards": guards});
+    reply(admin(reqwest::Method::POST, &rollout).json(&canary)).await.expect(201);
+    until(400, &async || ask(&two).await).await;
+    until(400, &async || ask(&one).await).await;
+    for _ in 0..10 {
+        assert_eq!((ask(&one).await, ask(&two).await), (400, 400));
+    }
+    let counted = async || {
+        let seen = reply(admin(reqwest::Method::GET, &rollout)).await.expect(200).json();
+        u16::from(seen["candidate"]["blocked"].as_u64().unwrap() >= 22)
+    };
+    until(1, &counted).await;
+    assert_eq!(reply(admin(reqwest::Method::DELETE, &rollout)).await.status, 204);
+    until(200, &async || ask(&two).await).await;
+    assert!(one.terminate().success() && two.terminate().success());
+}
+
 /// A conversation that goes on at another node, and after a restart: its tokens are the same, and its values come back, also
 /// where the provider keeps the conversation.
 #[tokio::test(flavor = "multi_thread")]

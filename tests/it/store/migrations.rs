@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use super::assert_refused;
 use crate::support::database::TestDatabase;
 
-const TABLES: [&str; 35] = [
+const TABLES: [&str; 39] = [
     "admin_events",
     "api_keys",
     "audit_chains",
@@ -30,6 +30,10 @@ const TABLES: [&str; 35] = [
     "organizations",
     "password_resets",
     "policies",
+    "policy_difference_samples",
+    "policy_differences",
+    "policy_rollout_counts",
+    "policy_rollouts",
     "provider_credentials",
     "recovery_codes",
     "refresh_tokens",

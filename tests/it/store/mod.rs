@@ -15,6 +15,7 @@ mod migrations;
 mod organizations;
 mod policies;
 mod policy_drafts;
+mod policy_rollouts;
 mod rewrap;
 mod row_security;
 mod row_security_escape;

@@ -61,7 +61,7 @@ mod postgres {
         let mut admin = world.database.admin().await;
         let tables: Vec<(String, String, bool, bool)> =
             sqlx::query_as(TENANT_TABLES).fetch_all(&mut admin).await.unwrap();
-        assert_eq!(tables.len(), 33);
+        assert_eq!(tables.len(), 37);
         for (table, column, enabled, forced) in tables {
             assert!(enabled && forced, "{table}");
             let text = "SELECT COALESCE(qual, ''), COALESCE(with_check, '') FROM pg_policies
