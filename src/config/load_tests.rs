@@ -146,7 +146,7 @@ fn unknown_keys_are_refused_with_path_and_origin() {
         &[("audit.synk", "never")],
     );
     for (path, origin) in [
-        ("gateway.lisen: unknown key; known here: listen, threads", "sentinel.yaml"),
+        ("gateway.lisen: unknown key; known here: listen, tls", "sentinel.yaml"),
         ("admin.listen.host: takes one value", "sentinel.yaml"),
         ("database: must be a section", "sentinel.yaml"),
         ("gateway.port: unknown key", "SENTINEL_GATEWAY__PORT"),
