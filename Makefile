@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test fuzz-api newcomer lint bench tools openapi
+.PHONY: run test fuzz-api fuzz-detect newcomer lint bench tools openapi
 
 # Builds in the dev profile (short build, hot crates optimised) and starts everything on loopback.
 run: tools
@@ -17,6 +17,10 @@ test: tools
 # schemathesis on the API for ten minutes: five on each engine, with requests of its own choice.
 fuzz-api: tools
 	FUZZ_API_SECONDS=300 tests/run.sh --test it -- --nocapture --test-threads 1 admin::fuzz
+
+# Random structures for every decoder of texts, for about ten minutes.
+fuzz-detect: tools
+	FUZZ_DETECT=2000 $(CARGO) test --lib -- detect::views::fuzz
 
 # A newcomer's first steps by clicks on /docs, in a browser.
 newcomer: tools

@@ -49,7 +49,7 @@ pub fn event() -> AuditEvent {
         escalated: false,
         categories: vec![Category::Pii],
         findings: vec![finding.clone(), finding],
-        coverage: Coverage { received: 2048, decoded: 2048, scanned: 1900, segments: 3, skipped: Vec::new() },
+        coverage: Coverage { received: 2048, decoded: 2048, scanned: 1900, segments: 3, ..Coverage::default() },
         error_code: None,
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postcard::ser_flavors::Flavor;
 use serde::Deserialize;
 
-use crate::domain::{AuditEvent, AuditFinding, AuditId, Completion, Coverage, Outcome, Timestamp};
+use crate::domain::{AuditEvent, AuditFinding, AuditId, Completion, Coverage, Outcome, Timestamp, Views};
 
 /// Bytes of a record before its payload.
 pub(super) const HEAD: usize = 8;
@@ -33,6 +33,10 @@ const BOTH: u8 = 6;
 /// The same with what was made of the answer.
 const COMPLETION_ANSWERED: u8 = 7;
 const BOTH_ANSWERED: u8 = 8;
+/// The same with the readings of request and answer behind the entry.
+const BEGIN_VIEWS: u8 = 9;
+const COMPLETION_VIEWS: u8 = 10;
+const BOTH_VIEWS: u8 = 11;
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,9 +100,9 @@ impl Entry {
 
     const fn kind(&self) -> u8 {
         match self {
-            Self::Begin(_) => BEGIN,
-            Self::Completion(_) => COMPLETION_ANSWERED,
-            Self::Both(..) => BOTH_ANSWERED,
+            Self::Begin(_) => BEGIN_VIEWS,
+            Self::Completion(_) => COMPLETION_VIEWS,
+            Self::Both(..) => BOTH_VIEWS,
         }
     }
 
@@ -234,10 +238,31 @@ fn write(entry: &Entry, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
     out.extend_from_slice(&[0; HEAD]);
     out.push(entry.kind());
     match entry {
-        Entry::Begin(event) => postcard::serialize_with_flavor(event, Onto(out)),
-        Entry::Completion(completion) => postcard::serialize_with_flavor(completion, Onto(out)),
-        Entry::Both(event, completion) => postcard::serialize_with_flavor(&(event, completion), Onto(out)),
+        Entry::Begin(event) => postcard::serialize_with_flavor(&(event, event.coverage.views), Onto(out)),
+        Entry::Completion(completion) => {
+            postcard::serialize_with_flavor(&(completion, answer_views(completion)), Onto(out))
+        }
+        Entry::Both(event, completion) => {
+            let views = (event.coverage.views, answer_views(completion));
+            postcard::serialize_with_flavor(&(event, completion, views), Onto(out))
+        }
     }
+}
+
+fn answer_views(completion: &Completion) -> Views {
+    completion.answer.as_ref().map_or_else(Views::default, |answer| answer.coverage.views)
+}
+
+fn with_answer_views(mut completion: Completion, views: Views) -> Completion {
+    if let Some(answer) = completion.answer.as_mut() {
+        answer.coverage.views = views;
+    }
+    completion
+}
+
+fn with_views(mut event: Box<AuditEvent>, views: Views) -> Box<AuditEvent> {
+    event.coverage.views = views;
+    event
 }
 
 /// Appends.
@@ -268,6 +293,15 @@ impl Flavor for Onto<'_> {
 pub(super) fn decode(payload: &[u8]) -> Result<Entry, Foreign> {
     let (kind, bytes) = payload.split_first().unwrap_or((&0, &[]));
     let entry = match *kind {
+        BEGIN_VIEWS => postcard::from_bytes(bytes).map(|(event, views)| Entry::Begin(with_views(event, views)))?,
+        COMPLETION_VIEWS => {
+            let (completion, views) = postcard::from_bytes(bytes)?;
+            Entry::Completion(with_answer_views(completion, views))
+        }
+        BOTH_VIEWS => {
+            let (event, completion, (asked, answered)) = postcard::from_bytes(bytes)?;
+            Entry::Both(with_views(event, asked), with_answer_views(completion, answered))
+        }
         BEGIN => postcard::from_bytes(bytes).map(Entry::Begin)?,
         COMPLETION_ANSWERED => postcard::from_bytes(bytes).map(Entry::Completion)?,
         BOTH_ANSWERED => postcard::from_bytes(bytes).map(|(event, completion)| Entry::Both(event, completion))?,
@@ -302,7 +336,7 @@ pub(super) fn plausible(head: &[u8]) -> Option<usize> {
     let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
     let begins = match kind {
         JSON_BEGIN..=JSON_BOTH => first == b'{',
-        BEGIN..=BOTH_ANSWERED => [first] == ID,
+        BEGIN..=BOTH_VIEWS => [first] == ID,
         _ => false,
     };
     (begins && (MIN_PAYLOAD..=MAX_PAYLOAD).contains(&length)).then_some(length)

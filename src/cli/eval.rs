@@ -13,7 +13,8 @@ use super::scan::{Scanner, told};
 use super::{Outcome, output};
 use crate::detect::Engine;
 use crate::detect::model::{self, BySource, Options, Row, Speaker};
-use crate::domain::{Action, Role};
+use crate::domain::{Action, AuditFinding, Role};
+use crate::enforce::TextInspection;
 
 /// Judge the detectors by labelled rows
 #[derive(clap::Args)]
@@ -24,6 +25,7 @@ is found of labelled personal data and secrets, by type, and in `traffic`, whate
 
 Examples:
   sentinel eval --data rows
+  sentinel eval --data rows --transforms
   sentinel eval --data rows --by-source")]
 pub(super) struct Args {
     /// A directory with rows; may be given more than once
@@ -32,6 +34,9 @@ pub(super) struct Args {
     /// Train leaving out one source at a time, and report on the one left out; takes minutes
     #[arg(long)]
     by_source: bool,
+    /// Disguise the rows in every way that is read, and report on each way; takes minutes
+    #[arg(long, conflicts_with = "by_source")]
+    transforms: bool,
 }
 
 pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
@@ -39,6 +44,15 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Outcome> {
         if args.by_source { Engine::rules_only() } else { Engine::builtin() }.map_err(|faults| told(&faults))?;
     if !args.by_source {
         let (rows, purposes): (Vec<Row>, Vec<Purpose>) = super::corpus::read(&args.data)?.into_iter().unzip();
+        if args.transforms {
+            let report = super::transforms::report(&engine, &rows, &purposes)?;
+            if json {
+                output::json(&report)?;
+            } else {
+                output::line(report.to_string().trim_end())?;
+            }
+            return Ok(Outcome::Done);
+        }
         let attacks = tables(&engine, &rows, &purposes)?;
         let traffic = rows.iter().zip(&purposes).filter(|(_, purpose)| **purpose == Purpose::Traffic);
         let spans = super::eval_spans::tables(&engine, &args.data, traffic.map(|(row, _)| row.text.as_str()))?;
@@ -190,6 +204,21 @@ fn blocked_by_rules(engine: &Engine, row: &Row) -> bool {
     found.iter().any(|finding| finding.rule.category.is_attack() && finding.confidence >= least)
 }
 
+pub(super) fn role_of(row: &Row) -> Role {
+    match row.speaker() {
+        Speaker::User => Role::User,
+        Speaker::System => Role::System,
+        Speaker::Tool => Role::Tool,
+        Speaker::Assistant => Role::Assistant,
+    }
+}
+
+/// Whether a text is blocked as an attack.
+pub(super) fn blocks(inspection: &TextInspection) -> bool {
+    let attack = |finding: &AuditFinding| finding.category.is_attack() && finding.action == Action::Block;
+    inspection.findings.iter().any(attack)
+}
+
 /// Shares of rows that the balanced policy blocks as attacks.
 #[derive(Debug, Serialize)]
 pub(super) struct Tables(Vec<Line>);
@@ -209,14 +238,7 @@ pub(super) fn tables(engine: &Engine, rows: &[Row], purposes: &[Purpose]) -> any
     let all = !purposes.iter().any(judged);
     let mut lines: BTreeMap<(&str, &str, bool), (usize, usize)> = BTreeMap::new();
     for (row, purpose) in rows.iter().zip(purposes).filter(|(_, purpose)| all || judged(purpose)) {
-        let role = match row.speaker() {
-            Speaker::User => Role::User,
-            Speaker::System => Role::System,
-            Speaker::Tool => Role::Tool,
-            Speaker::Assistant => Role::Assistant,
-        };
-        let findings = scanner.scan(&row.text, role).findings;
-        let blocked = findings.iter().any(|finding| finding.category.is_attack() && finding.action == Action::Block);
+        let blocked = blocks(&scanner.scan(&row.text, role_of(row)));
         let purpose = if *purpose == Purpose::Traffic { "traffic" } else { "dev" };
         let kind = row.kind.split_once(':').map_or(row.kind.as_str(), |(kind, _)| kind);
         for kind in [kind, "all"] {

@@ -25,6 +25,7 @@ mod scan;
 mod scan_explain;
 mod scan_lines;
 mod serve;
+mod transforms;
 
 use std::future::Future;
 use std::process::ExitCode;

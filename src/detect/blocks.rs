@@ -289,7 +289,25 @@ pub(super) fn colons(block: &[u8; BLOCK]) -> u64 {
     bits(lanes(block).map(|lane| is(lane, b':')))
 }
 
-/// Bytes that escapes begin with.
+/// The byte that escapes of quoted-printable begin with.
+#[inline(always)]
+pub(super) fn equals(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| is(lane, b'=')))
+}
+
+/// Semicolons, angle brackets that open, equals signs and plus signs.
+#[inline(always)]
+pub(super) fn signs(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| within(lane, b';', b'=') | is(lane, b'+')))
+}
+
+/// Dots and dashes.
+#[inline(always)]
+pub(super) fn strokes(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|lane| within(lane, b'-', b'.')))
+}
+
+/// Bytes that other escapes begin with.
 #[inline(always)]
 pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
     bits(lanes(block).map(|lane| is(lane, b'%') | is(lane, b'&') | is(lane, b'\\')))
@@ -342,6 +360,18 @@ mod plain {
         mask(block, |byte| byte == b'\n')
     }
 
+    pub(super) fn equals(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| byte == b'=')
+    }
+
+    pub(super) fn signs(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| matches!(byte, b';' | b'<' | b'=' | b'+'))
+    }
+
+    pub(super) fn strokes(block: &[u8; BLOCK]) -> u64 {
+        mask(block, |byte| matches!(byte, b'-' | b'.'))
+    }
+
     pub(super) fn escapes(block: &[u8; BLOCK]) -> u64 {
         mask(block, |byte| matches!(byte, b'%' | b'&' | b'\\'))
     }
@@ -372,6 +402,9 @@ mod tests {
                     assert_eq!(lines(&block), plain::lines(&block));
                     assert_eq!(blanks(&block), plain::blanks(&block));
                     assert_eq!(escapes(&block), plain::escapes(&block));
+                    assert_eq!(equals(&block), plain::equals(&block));
+                    assert_eq!(signs(&block), plain::signs(&block));
+                    assert_eq!(strokes(&block), plain::strokes(&block));
                 }
             }
         }

@@ -30,7 +30,7 @@ pub use custom::{
 pub use explain::{Explanation, Reading, Seen, Weight};
 pub use open::Waiting;
 
-use crate::domain::{Category, Detector, Finding, Role, Rule, Severity};
+use crate::domain::{self, Category, Detector, Finding, Role, Rule, Severity, ViewStop, Views};
 use anchored::{Anchored, Run};
 use injection::{Injection, Scoring};
 use model::{Model, ModelError, Speaker};
@@ -39,7 +39,7 @@ use pii::Pii;
 use secrets::{Read, Secrets};
 use sink::Sink;
 use views::{Clues, View};
-use words::{Start, Starts, each_word, each_word_weighed};
+use words::{KeySet, Start, Starts, each_word, each_word_weighed};
 
 /// The packs that are built in.
 const BUILTIN: &[(&str, &str)] = &[
@@ -86,6 +86,10 @@ pub struct Engine {
     secrets: Secrets,
     injection: Injection,
     model: Option<(Model, Arc<Rule>)>,
+    /// Pairs of words that tell of a disguise.
+    clue_pairs: KeySet,
+    /// Keys of words in another spelling or another alphabet, ascending: there are so many that others look like them.
+    scrambled: Vec<u32>,
 }
 
 /// Flags of the words that each detector asks for.
@@ -96,6 +100,8 @@ mod asks {
     pub(super) const INJECTION: u8 = 1 << 2;
     pub(super) const TOKEN: u8 = 1 << 3;
     pub(super) const SECRET: u8 = 1 << 4;
+    /// Words in another spelling or another alphabet.
+    pub(super) const SCRAMBLED: u8 = 1 << 5;
 }
 
 impl Engine {
@@ -186,15 +192,22 @@ impl Engine {
         let packs: Vec<&Pack> = packs.iter().map(|(_, pack)| pack).collect();
         let injection = Injection::new(&injection, &packs).map_err(&mut collect);
         let (Ok(tokens), Ok(pii), Ok(injection)) = (tokens, pii, injection) else { return Err(faults) };
-        let clues = views::clue_keys();
-        let starts = injection.starts(&[
-            (asks::CONTEXT, pii.keys()),
-            (asks::CLUE, &clues),
-            (asks::INJECTION, injection.keys()),
-            (asks::TOKEN, tokens.keys()),
-            (asks::SECRET, secrets.keys()),
-        ]);
-        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None })
+        let scrambled = views::scrambled_keys();
+        let mut scrambled_set = KeySet::new();
+        scrambled.iter().for_each(|key| scrambled_set.insert(*key));
+        let clue_pairs = views::pair_keys();
+        let starts = injection.starts(
+            &[
+                (asks::CONTEXT, pii.keys()),
+                (asks::CLUE, &views::clue_keys()),
+                (asks::INJECTION, injection.keys()),
+                (asks::TOKEN, tokens.keys()),
+                (asks::SECRET, secrets.keys()),
+                (asks::SCRAMBLED, &scrambled_set),
+            ],
+            &clue_pairs,
+        );
+        Ok(Self { rules, starts, tokens, pii, secrets, injection, model: None, clue_pairs: clue_pairs.1, scrambled })
     }
 
     /// Every rule that a finding can name, sorted by id.
@@ -219,9 +232,10 @@ impl Engine {
         })
     }
 
-    /// Appends what is found in `text`. `segment` is copied into the findings; `role` weighs injection rules. Linear in the text.
-    pub fn scan(&self, text: &str, segment: usize, role: Role, out: &mut Vec<Finding>) {
-        self.scan_with(text, segment, role, None, out);
+    /// Appends what is found in `text`, and says how else it was read. `segment` is copied into the findings; `role` weighs
+    /// injection rules. Linear in the text.
+    pub fn scan(&self, text: &str, segment: usize, role: Role, out: &mut Vec<Finding>) -> Views {
+        self.scan_with(text, segment, role, None, out)
     }
 
     /// [`scan`](Self::scan) with an organization's own rules besides.
@@ -232,13 +246,19 @@ impl Engine {
         role: Role,
         custom: Option<&CustomRules>,
         out: &mut Vec<Finding>,
-    ) {
-        self.scan_traced(text, segment, role, true, custom, None, out);
+    ) -> Views {
+        self.scan_traced(text, segment, role, true, custom, None, out)
     }
 
     /// Appends what is found in what a model says; attacks only if `attacks`.
-    pub fn scan_answer(&self, text: &str, attacks: bool, custom: Option<&CustomRules>, out: &mut Vec<Finding>) {
-        self.scan_traced(text, 0, Role::Assistant, attacks, custom, None, out);
+    pub fn scan_answer(
+        &self,
+        text: &str,
+        attacks: bool,
+        custom: Option<&CustomRules>,
+        out: &mut Vec<Finding>,
+    ) -> Views {
+        self.scan_traced(text, 0, Role::Assistant, attacks, custom, None, out)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what all ways to scan have in common")]
@@ -251,24 +271,26 @@ impl Engine {
         custom: Option<&CustomRules>,
         trace: Option<&explain::Trace>,
         out: &mut Vec<Finding>,
-    ) {
+    ) -> Views {
         let mut sink = Sink::new(text, segment, custom, trace, out);
         if let Some(custom) = custom {
             custom.scan(text, &mut sink);
         }
         if text.len() < SHORTEST || (!attacks && is_plain_word(text)) {
-            return sink.settle();
+            sink.settle();
+            return Views::default();
         }
         let bytes = text.as_bytes();
         let mut state = State::new(self.injection.start(role), Speaker::of(role), attacks);
         if text.len() <= PIECE && text.is_ascii() {
             self.words(bytes, 0, bytes, &mut state, &mut sink);
-            self.views(text, 0, &state, &mut sink);
+            self.views(text, 0, &mut state, &mut sink);
         } else {
             self.pieces(text, &mut state, &mut sink);
         }
         self.without_words(bytes, &state.context, &mut sink);
         sink.settle();
+        state.views
     }
 
     /// Reads a long text, or one that is not plain ASCII, piece by piece.
@@ -285,7 +307,10 @@ impl Engine {
                 if odd {
                     views::normalise(piece, &mut scratch.view);
                     let own = self.through(offset, &scratch.view, state, sink);
-                    self.nested(&scratch.view, offset, &own, 0, &mut views::Budget::of(piece), sink);
+                    let mut budget = views::Budget::of(piece);
+                    budget.views.read(domain::View::Normalised);
+                    self.nested(&scratch.view, offset, &own, 0, &mut budget, sink);
+                    state.views |= budget.views;
                 } else {
                     self.views(piece, offset, state, sink);
                 }
@@ -315,7 +340,7 @@ impl Engine {
     }
 
     /// Reads what is encoded or disguised in the piece at `offset`, whose words were seen by `state`.
-    fn views(&self, piece: &str, offset: usize, state: &State<'_>, sink: &mut Sink<'_>) {
+    fn views(&self, piece: &str, offset: usize, state: &mut State<'_>, sink: &mut Sink<'_>) {
         let Some(hints) = views::hints(piece.as_bytes(), state.clues) else { return };
         let mut budget = views::Budget::of(piece);
         for (kind, regions) in hints.regions() {
@@ -328,6 +353,7 @@ impl Engine {
                 self.nested(&view, offset, &own, 1, &mut budget, sink);
             }
         }
+        state.views |= budget.views;
     }
 
     /// The same for what is encoded once more inside of a view.
@@ -340,11 +366,12 @@ impl Engine {
         budget: &mut views::Budget,
         sink: &mut Sink<'_>,
     ) {
-        if depth == views::DEPTH {
-            return;
-        }
         let Some(hints) = views::hints(outer.text.as_bytes(), state.clues) else { return };
         for (kind, regions) in hints.regions().filter(|(kind, _)| Some(*kind) != outer.undone()) {
+            if depth == views::DEPTH {
+                budget.views.stopped(kind, ViewStop::Depth);
+                continue;
+            }
             if let Some(mut view) = views::decode(kind, &outer.text, regions, budget) {
                 view.behind(outer);
                 let own = self.through(offset, &view, state, sink);
@@ -379,6 +406,11 @@ impl Engine {
         let mut found = |start: Start| {
             let Start::Word { at, key, flags } = start else {
                 if attacks {
+                    if let Start::Pair { at, key } = start
+                        && self.clue_pairs.may_hold(key)
+                    {
+                        state.clues.pair(piece, at);
+                    }
                     state.score.word(piece, &start, &mut sink.at(offset));
                 }
                 return;
@@ -388,6 +420,9 @@ impl Engine {
             }
             if flags & asks::CLUE != 0 {
                 state.clues.word(piece, at);
+            }
+            if flags & asks::SCRAMBLED != 0 && self.scrambled.binary_search(&key).is_ok() {
+                state.clues.scrambled(piece, at);
             }
             if attacks && flags & asks::INJECTION != 0 {
                 state.score.word(piece, &start, &mut sink.at(offset));
@@ -441,6 +476,8 @@ struct State<'e> {
     context: Vec<usize>,
     /// Of the piece read last.
     clues: Clues,
+    /// Other readings of the segment.
+    views: Views,
 }
 
 impl<'e> State<'e> {
@@ -454,6 +491,7 @@ impl<'e> State<'e> {
             read: Read::default(),
             context: Vec::new(),
             clues: Clues::default(),
+            views: Views::default(),
         }
     }
 }

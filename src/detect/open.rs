@@ -19,6 +19,9 @@ const NAME: usize = 80;
 const CHAIN: usize = 400;
 /// Bytes of `-----BEGIN … PRIVATE KEY-----` and of its end line.
 const LABEL: usize = 64;
+/// So much of an encoding with blanks in it is waited for, and lines of one are so long.
+const ENCODING: usize = 1024;
+const LINE: usize = 16;
 /// Capitals that an identifier may begin with.
 const CAPITALS: usize = 9;
 /// A month and the day before it.
@@ -69,6 +72,9 @@ impl Engine {
             open = open.min(start);
         }
         if let Some(start) = open_iban(text) {
+            open = open.min(start);
+        }
+        if let Some(start) = open_encoding(text) {
             open = open.min(start);
         }
         if let Some(start) = open_key(text) {
@@ -157,6 +163,40 @@ fn open_chain(text: &[u8]) -> Option<usize> {
         end = start;
     }
     open
+}
+
+/// The last groups of an encoding with blanks in it: pairs of hexadecimal digits, eights of binary ones, letters that stand
+/// apart, Morse, long lines of base64.
+fn open_encoding(text: &[u8]) -> Option<usize> {
+    let lowest = text.len().saturating_sub(ENCODING);
+    let (mut start, mut groups, mut end) = (text.len(), 0, text.len());
+    // The last line may have only begun, if there is one before it.
+    let (mut begun, mut lines) = (false, 0);
+    while end > lowest {
+        let len = text[lowest..end].iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let last = end - len;
+        let first = last_run(&text[lowest..last], |byte| byte.is_ascii_whitespace()) + lowest;
+        let group = &text[first..last];
+        let is = match group {
+            [] => false,
+            [_] => true,
+            [b'0', b'x', a, b] | [a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => true,
+            group if group.iter().all(|byte| matches!(byte, b'.' | b'-' | b'/')) => group.len() <= 7,
+            group if group.iter().all(|byte| matches!(byte, b'0' | b'1')) => group.len() <= 8,
+            group if group.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(b)) => {
+                let line = group.len() >= LINE;
+                begun |= !line;
+                lines += usize::from(line);
+                line || groups == 0
+            }
+            _ => false,
+        };
+        if !is {
+            break;
+        }
+        (start, end, groups) = (first, first, groups + 1);
+    }
+    (groups >= 2 && (!begun || lines > 0)).then_some(start)
 }
 
 /// Letters that touch a number, two capitals and a blank before it, and signs.
@@ -279,6 +319,10 @@ mod tests {
             ("-----BEGIN RSA PRIVATE KEY-----\nabc def\n", "-----BEGIN RSA PRIVATE KEY-----\nabc def\n"),
             ("Authorization: Bearer ", "Bearer "),
             ("write to a@b.c", "a@b.c"),
+            ("it is 34 31 31 3", "34 31 31 3"),
+            ("it is 00110100 0011", "00110100 0011"),
+            ("it is 4 1 1 1 ", "4 1 1 1 "),
+            ("see NDExMTExMTExMTEx\nMTExMTExMTExMTEx\nNDEx", "NDExMTExMTExMTEx\nMTExMTExMTExMTEx\nNDEx"),
             ("\u{ff21}\u{ff2b}\u{ff29}\u{ff21}6HZJ", "\u{ff21}\u{ff2b}\u{ff29}\u{ff21}6HZJ"),
         ] {
             assert_eq!(held(text), open, "{text:?}");

@@ -6,7 +6,11 @@
 
 mod disguise;
 mod encoded;
+#[cfg(test)]
+mod fuzz;
 mod hints;
+mod scrambled;
+mod signs;
 #[cfg(test)]
 mod tests;
 
@@ -15,14 +19,18 @@ use std::ops::Range;
 
 pub(super) use hints::Kind as ViewKind;
 pub(super) use hints::{Clues, clue_keys, hints};
+pub(super) use signs::{pair_keys, scrambled_keys};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::blocks::{self, Finder, last_before};
+use crate::domain::{ViewStop, Views};
 
 /// Views inside of views.
 pub(super) const DEPTH: usize = 3;
 /// So much of the text around what was decoded is read with it, in bytes.
 const AROUND: usize = 160;
+/// Decoded places so near to one another are read as one, in bytes.
+const CLOSE: usize = 16;
 
 /// Buffers of a thread, reused.
 #[derive(Default)]
@@ -54,7 +62,7 @@ impl View {
 
     /// What reading it is.
     pub(super) fn name(&self) -> String {
-        self.kind.map_or_else(|| "normalised".to_owned(), |kind| format!("{kind:?}").to_ascii_lowercase())
+        self.kind.unwrap_or(ViewKind::Normalised).as_str().to_owned()
     }
 
     /// The reading that this view is of, if doing it once more would only undo it or find nothing.
@@ -82,6 +90,13 @@ impl View {
     }
 }
 
+/// Counts work where a test wants to know.
+#[inline]
+fn step(_count: usize) {
+    #[cfg(test)]
+    fuzz::steps(_count);
+}
+
 /// A piece is far shorter than 4 GiB.
 fn place(span: Range<usize>) -> (u32, u32) {
     let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
@@ -101,16 +116,19 @@ struct Draft {
 
 impl Draft {
     fn copy(&mut self, byte: u8, at: usize) {
+        step(1);
         self.bytes.push(byte);
         self.origins.push(place(at..at + 1));
     }
 
     fn copy_all(&mut self, text: &[u8], span: Range<usize>) {
+        step(span.len());
         self.bytes.extend_from_slice(text.get(span.clone()).unwrap_or_default());
         self.origins.extend(span.map(|at| place(at..at + 1)));
     }
 
     fn decoded(&mut self, byte: u8, from: Range<usize>) {
+        step(1);
         let at = self.bytes.len();
         match self.changed.last_mut() {
             Some(last) if last.end == at => last.end += 1,
@@ -160,8 +178,10 @@ impl Draft {
                 None => changed.start,
             };
             match stretches.last_mut() {
-                // The words around the later one end no earlier.
-                Some(last) if start <= last.end || start <= self.end_around(last.end) => last.end = changed.end,
+                // The words around the later one end no earlier. What stands between escapes is no surroundings, but their text.
+                Some(last) if start <= last.end + CLOSE || start <= self.end_around(last.end) + CLOSE => {
+                    last.end = changed.end;
+                }
                 _ => stretches.push(start..changed.end),
             }
         }
@@ -192,12 +212,15 @@ impl Draft {
     }
 }
 
-/// How many bytes all views of a piece may still hold.
-pub(super) struct Budget(usize);
+/// How many bytes all views of a piece may still hold, and which there were.
+pub(super) struct Budget {
+    left: usize,
+    pub views: Views,
+}
 
 impl Budget {
-    pub(super) const fn of(piece: &str) -> Self {
-        Self(2 * piece.len() + 1024)
+    pub(super) fn of(piece: &str) -> Self {
+        Self { left: 2 * piece.len() + 1024, views: Views::default() }
     }
 }
 
@@ -208,22 +231,36 @@ pub(super) fn decode(kind: ViewKind, piece: &str, regions: Vec<Range<usize>>, bu
     let mut done = 0;
     for region in regions {
         let region = piece.floor_char_boundary(region.start).max(done)..piece.ceil_char_boundary(region.end);
-        budget.0 = budget.0.checked_sub(region.len())?;
+        let Some(left) = budget.left.checked_sub(region.len()) else {
+            budget.views.stopped(kind, ViewStop::Size);
+            break;
+        };
+        budget.left = left;
         let mut draft = Draft::default();
         match kind {
             ViewKind::Encoded => encoded::decode(text, region.clone(), &mut draft),
-            ViewKind::Spaced => disguise::join_letters(text, region.clone(), &mut draft),
-            ViewKind::Leet => disguise::leet(text, region.clone(), &mut draft),
-            ViewKind::Lines => disguise::join_lines(text, region.clone(), &mut draft),
+            ViewKind::LettersApart => disguise::join_letters(text, region.clone(), &mut draft),
+            ViewKind::Leetspeak => disguise::leet(text, region.clone(), &mut draft),
+            ViewKind::WordPerLine => disguise::join_lines(text, region.clone(), &mut draft),
             ViewKind::Reversed => disguise::reverse(piece, &mut draft),
             ViewKind::Rot13 => disguise::rot13(text, &mut draft),
+            ViewKind::Caesar => scrambled::shift_back(text, &mut draft),
+            ViewKind::Morse => scrambled::morse(text, region.clone(), &mut draft),
+            ViewKind::Spelling => scrambled::respell(text, region.clone(), &mut draft),
+            ViewKind::WordOrder => scrambled::turn_words(text, &mut draft),
+            ViewKind::Pieces => scrambled::join_pieces(text, region.clone(), &mut draft),
+            ViewKind::Normalised | ViewKind::Joined => {}
         }
         let end = draft.origins.last().map_or(region.end, |(_, end)| (*end as usize).max(region.end));
         draft.surround(text, done..region.start, end);
         done = end;
         draft.show(&mut view);
     }
-    (!view.text.is_empty()).then_some(view)
+    if view.text.is_empty() {
+        return None;
+    }
+    budget.views.read(kind);
+    Some(view)
 }
 
 thread_local! {
@@ -342,6 +379,9 @@ fn kind(c: char, before: u8) -> Kind {
         | '\u{17B4}'
         | '\u{17B5}'
         | '\u{180E}' => Kind::Odd,
+        '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20DC}' | '\u{FE20}'..='\u{FE2F}' => {
+            Kind::Odd
+        }
         '\u{80}'..='\u{BF}' | '×' | '÷' => Kind::Blank,
         // Joiners are ordinary between pictographs and in Indic and Arabic script.
         '\u{200C}' | '\u{200D}' if !before.is_ascii_alphanumeric() => Kind::Blank,
@@ -396,8 +436,22 @@ pub(super) fn normalise(piece: &str, view: &mut View) {
                     view.push(tag, origin);
                 }
             }
+            '\u{E0100}'..='\u{E01EF}' => {
+                // Variation selectors stand for bytes; one alone belongs to the character before it.
+                let selects = |c: &char| matches!(c, '\u{E0100}'..='\u{E01EF}');
+                let before = piece.get(..origin.start).and_then(|before| before.chars().next_back());
+                let behind = piece.get(origin.end..).and_then(|behind| behind.chars().next());
+                let byte = u8::try_from(u32::from(c) - 0xE0100 + 16).unwrap_or(0);
+                if matches!(byte, b' '..=b'~') && [before, behind].iter().flatten().any(selects) {
+                    view.push(char::from(byte), origin);
+                }
+            }
             '\u{AD}'
             | '\u{300}'..='\u{36F}'
+            | '\u{1AB0}'..='\u{1AFF}'
+            | '\u{1DC0}'..='\u{1DFF}'
+            | '\u{20D0}'..='\u{20DC}'
+            | '\u{FE20}'..='\u{FE2F}'
             | '\u{61C}'
             | '\u{115F}'
             | '\u{1160}'

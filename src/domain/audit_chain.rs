@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Action, AnswerRecord, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector, Direction,
-    Outcome, Role, Severity, SkipReason, Source, Timestamp,
+    Outcome, Role, Severity, SkipReason, Source, Timestamp, ViewStop,
 };
 
 /// SHA-256.
@@ -230,6 +230,12 @@ impl Form {
                     form.number(3, skipped.bytes);
                 });
             }
+            for read in coverage.views.iter() {
+                form.nested(6, |form| {
+                    form.text(1, Some(read.view.as_str()));
+                    form.number(2, read.stopped.map_or(0, stop_code));
+                });
+            }
         });
     }
 }
@@ -305,5 +311,34 @@ const fn reason_code(reason: SkipReason) -> u64 {
         SkipReason::Binary => 1,
         SkipReason::DecoderLimit => 2,
         SkipReason::NotInspected => 3,
+    }
+}
+
+const fn stop_code(stop: ViewStop) -> u64 {
+    match stop {
+        ViewStop::Size => 1,
+        ViewStop::Depth => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{View, Views};
+
+    #[test]
+    fn readings_are_written_only_where_there_are_any() {
+        let form = |views: Views| {
+            let mut form = Form::default();
+            form.coverage(7, &Coverage { views, ..Coverage::default() });
+            form.0
+        };
+        assert_eq!(form(Views::default()), [7, 0, 0, 0, 0]);
+        let mut views = Views::default();
+        views.read(View::Morse);
+        let morse = [&[7, 0, 0, 0, 15, 6, 0, 0, 0, 10, 1, 0, 0, 0, 5][..], b"morse"].concat();
+        assert_eq!(form(views), morse);
+        views.stopped(View::Morse, ViewStop::Depth);
+        assert_eq!(form(views)[20..], [2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]);
     }
 }

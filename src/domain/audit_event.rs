@@ -11,6 +11,7 @@ use super::finding::{Category, Detector, Direction, Role, Severity};
 use super::ids::{ApiKeyId, AuditId, OrgId, PolicyId, WorkspaceId};
 use super::time::Timestamp;
 use super::verdict::Action;
+use super::view::Views;
 
 /// Which door the request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -92,6 +93,10 @@ pub struct Coverage {
     /// Pieces of text that went through the detectors.
     pub segments: u32,
     pub skipped: Vec<Skipped>,
+    /// Readings beside the text as it stands, and where they ended.
+    #[serde(default, with = "super::view::beside")]
+    #[schema(value_type = Vec<super::ViewRead>)]
+    pub views: Views,
 }
 
 /// A request as it is known when it has been decided, before the upstream is contacted.

@@ -10,6 +10,7 @@ mod rollout;
 mod secret;
 mod time;
 mod verdict;
+mod view;
 mod workspace_config;
 
 pub use audit_chain::{CHAIN_ORIGIN, ContentHasher, Erased, Hash, Link, link, personal_hash};
@@ -27,4 +28,5 @@ pub use rollout::{Arm, ArmCounts, Assignment, Breach, RolloutGuards, RolloutStat
 pub use secret::{Secret, Sensitive};
 pub use time::{Clock, ManualClock, Month, SharedClock, SystemClock, Timestamp};
 pub use verdict::{Action, Judged, Verdict};
+pub use view::{View, ViewRead, ViewStop, Views};
 pub use workspace_config::{CredentialSource, WorkspaceConfig, is_model_name};

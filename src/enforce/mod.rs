@@ -4,6 +4,7 @@
 mod answer;
 mod models;
 mod receipt;
+mod seams;
 mod splice;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 use crate::detect::Engine;
 use crate::domain::{
-    Action, AuditFinding, Category, Coverage, Detector, Dialect, Direction, Finding, Judged, Role, Verdict,
+    Action, AuditFinding, Category, Coverage, Detector, Dialect, Direction, Finding, Judged, Role, Verdict, Views,
     WorkspaceConfig, is_model_name,
 };
 use crate::policy::{Beside, Comparison, CompiledPolicy, Place};
@@ -162,7 +163,7 @@ pub fn user_of(policy: &CompiledPolicy, body: RequestBody<'_>, limits: &ReadLimi
 
 /// [`inspect`] for any detector and any policy.
 fn inspect_with(
-    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>),
+    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>) -> Views,
     decide: impl FnOnce(Vec<Finding>, &dyn Fn(usize) -> Role) -> Verdict,
     body: RequestBody<'_>,
     (limits, binary): (&ReadLimits, BinaryRule),
@@ -175,8 +176,14 @@ fn inspect_with(
 
     let mut findings = Vec::new();
     let mut scratch = String::new();
+    let mut seams = seams::Seams::default();
     for (index, segment) in document.segments.iter().enumerate() {
-        scan(segment.text_in(&mut scratch), index, segment.role, &mut findings);
+        let text = segment.text_in(&mut scratch);
+        let mut views = scan(text, index, segment.role, &mut findings);
+        if segment.is_said() {
+            views |= seams.next((index, segment.role, text), &scan, &mut findings);
+        }
+        document.coverage.views |= views;
     }
     let verdict = decide(findings, &|segment| document.role(segment));
     let comparison = compare(&verdict, &document).map(Box::new);
@@ -295,7 +302,7 @@ pub fn inspect_text_beside(
 }
 
 fn inspect_text_with(
-    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>),
+    scan: impl Fn(&str, usize, Role, &mut Vec<Finding>) -> Views,
     decide: impl FnOnce(Vec<Finding>, &dyn Fn(usize) -> Role) -> Verdict,
     text: &str,
     role: Role,
@@ -303,9 +310,7 @@ fn inspect_text_with(
     labels: Option<&Labels>,
 ) -> TextInspection {
     let mut findings = Vec::new();
-    if !text.is_empty() {
-        scan(text, 0, role, &mut findings);
-    }
+    let views = if text.is_empty() { Views::default() } else { scan(text, 0, role, &mut findings) };
     let verdict = decide(findings, &|_| role);
 
     // A blocked text is shown to nobody but its sender, yet what is shown must not carry what it was blocked for.
@@ -334,6 +339,7 @@ fn inspect_text_with(
             scanned: length,
             segments: u32::from(!text.is_empty()),
             skipped: Vec::new(),
+            views,
         },
         redacted,
         comparison: None,

@@ -59,7 +59,16 @@ mod tests {
         let body = RequestBody { bytes: &bytes, dialect: Some(dialect), content_type, content_encoding: None };
         let clean = |_, _: &dyn Fn(usize) -> _| Verdict::clean();
         let limits = (&limits, BinaryRule::Pass);
-        inspect_with(|_, _, _, _| {}, clean, body, limits, (None, None), Some(config), |_, _| None).unwrap()
+        inspect_with(
+            |_, _, _, _| crate::domain::Views::default(),
+            clean,
+            body,
+            limits,
+            (None, None),
+            Some(config),
+            |_, _| None,
+        )
+        .unwrap()
     }
 
     fn config() -> WorkspaceConfig {

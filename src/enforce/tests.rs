@@ -41,7 +41,7 @@ static WORDS: LazyLock<Vec<Word>> = LazyLock::new(|| {
     ]
 });
 
-fn scan(text: &str, segment: usize, _role: Role, out: &mut Vec<Finding>) {
+fn scan(text: &str, segment: usize, _role: Role, out: &mut Vec<Finding>) -> Views {
     for word in WORDS.iter() {
         out.extend(text.match_indices(word.text).map(|(at, found)| Finding {
             rule: word.rule.clone(),
@@ -51,6 +51,7 @@ fn scan(text: &str, segment: usize, _role: Role, out: &mut Vec<Finding>) {
             allowed_by: None,
         }));
     }
+    Views::default()
 }
 
 fn decide(findings: Vec<Finding>, _role_of: &dyn Fn(usize) -> Role) -> Verdict {
@@ -156,7 +157,7 @@ fn the_role_that_is_scanned_and_judged_is_the_one_that_was_resolved() {
     inspect_with(
         |text, index, role, out| {
             assert_eq!((index, role), (0, Role::Tool));
-            scan(text, index, role, out);
+            scan(text, index, role, out)
         },
         |findings, role_of| {
             assert_eq!(role_of(findings[0].segment), Role::Tool);

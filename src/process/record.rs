@@ -201,7 +201,7 @@ mod tests {
                 ..Verdict::clean()
             },
             findings: vec![finding],
-            coverage: Coverage { received: 27, decoded: 27, scanned: 27, segments: 1, skipped: Vec::new() },
+            coverage: Coverage { received: 27, decoded: 27, scanned: 27, segments: 1, ..Coverage::default() },
             redacted: "card is [CREDIT_CARD]".to_owned(),
             comparison: None,
         }

@@ -50,6 +50,12 @@ impl<'a> Segment<'a> {
         Self { pending, ..self }
     }
 
+    /// Whether this is what a message or a part of one says, not a name or a setting.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.kind == Source::JsonString && matches!(self.step, Step::Member(Word::Text | Word::Content))
+    }
+
     pub(super) const fn path(&self) -> Path {
         Path { node: self.node, step: self.step }
     }

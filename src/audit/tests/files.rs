@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::record::{Entry, MAX_PAYLOAD, decode, encode};
 use super::super::segment::{self, Piece, SegmentReader};
 use super::*;
-use crate::domain::{AnswerRecord, AuditFinding, Category, Detector, Role, Severity};
+use crate::domain::{AnswerRecord, AuditFinding, Category, Detector, Role, Severity, View, ViewStop};
 
 fn entries() -> Vec<Entry> {
     vec![
@@ -135,6 +135,18 @@ fn completions_of_an_older_journal_are_still_read() {
     assert_eq!(decode(&both).unwrap(), Entry::Both(Box::new(begun), done));
 }
 
+/// Kinds 4, 7 and 8, as nodes wrote them before the receipt told of readings.
+#[test]
+fn entries_without_readings_are_still_read() {
+    let (begun, done) = (event(7), completion(7));
+    let record = |kind: u8, entry: Vec<u8>| decode(&[&[kind], &*entry].concat()).unwrap();
+    let begin = record(4, postcard::to_stdvec(&begun).unwrap());
+    assert_eq!(begin, Entry::Begin(Box::new(begun.clone())));
+    assert_eq!(record(7, postcard::to_stdvec(&done).unwrap()), Entry::Completion(done.clone()));
+    let both = record(8, postcard::to_stdvec(&(&begun, &done)).unwrap());
+    assert_eq!(both, Entry::Both(Box::new(begun), done));
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_is_what_is_decoded(
@@ -145,6 +157,7 @@ proptest! {
     ) {
         let mut event = event(1);
         event.path.clone_from(&path);
+        event.coverage.views.stopped(View::Encoded, ViewStop::Depth);
         let (shared, own) = texts.split_at(3);
         [event.model, event.user_id, event.client_ip, event.error_code] = own.to_vec().try_into().unwrap();
         [event.dialect, event.upstream, event.policy_name] =

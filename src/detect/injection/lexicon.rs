@@ -106,9 +106,12 @@ impl Lexicon {
         &self.gate_words.keys
     }
 
-    /// What may begin an entry of a gate group, and `words` with their flags.
-    pub(super) fn gate_starts(&self, words: &[(u8, &KeySet)]) -> Starts {
-        Starts::new(words, &self.gate_phrases.firsts(), &self.gate_phrases.keys)
+    /// What may begin an entry of a gate group, and `words` with their flags; `pairs` are first words and both.
+    pub(super) fn gate_starts(&self, words: &[(u8, &KeySet)], pairs: &(KeySet, KeySet)) -> Starts {
+        let (mut firsts, mut pairs) = pairs.clone();
+        firsts.extend(&self.gate_phrases.firsts());
+        pairs.extend(&self.gate_phrases.keys);
+        Starts::new(words, &firsts, &pairs)
     }
 
     /// Whether an entry of a gate group begins there.

@@ -97,9 +97,9 @@ impl Injection {
         self.lexicon.gate_keys()
     }
 
-    /// `words` with their flags, and the pairs of words at which [`Scoring::word`] must be asked.
-    pub(super) fn starts(&self, words: &[(u8, &KeySet)]) -> Starts {
-        self.lexicon.gate_starts(words)
+    /// `words` with their flags, `pairs`, and the pairs of words at which [`Scoring::word`] must be asked.
+    pub(super) fn starts(&self, words: &[(u8, &KeySet)], pairs: &(KeySet, KeySet)) -> Starts {
+        self.lexicon.gate_starts(words, pairs)
     }
 
     /// Begins a segment.

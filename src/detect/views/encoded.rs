@@ -19,6 +19,8 @@ pub(super) fn each_escape(text: &[u8], mut found: impl FnMut(usize)) {
     let hides = |at: &usize| match &text[*at..] {
         [b'%', a, b, ..] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit(),
         [b'&', b'#', ..] | [b'\\', b'u' | b'U' | b'x', ..] => escape(text, *at).is_some(),
+        // The end of a line of a text inside of a text, which would lend its letter to the next word.
+        [b'\\', b'n' | b'r' | b't', c, ..] => c.is_ascii_alphabetic(),
         _ => false,
     };
     let mut escapes = memchr::memchr3_iter(b'%', b'&', b'\\', text).filter(hides);
@@ -31,15 +33,21 @@ pub(super) fn decode(text: &[u8], region: Range<usize>, draft: &mut Draft) {
     // Up to where the text is in the draft; most regions hold nothing to decode and are not copied.
     let (mut copied, mut at, mut passed) = (region.start, region.start, 0);
     // Escapes and the starts of words; nothing begins inside of a word.
-    let mut starts = Finder::new(text, |block| blocks::escapes(block) | blocks::alphanumeric(block));
+    let mut starts =
+        Finder::new(text, |block| blocks::escapes(block) | blocks::equals(block) | blocks::alphanumeric(block));
     let mut ends = Finder::new(text, |block| !blocks::alphanumeric(block));
     let mut end_of_word = |at| ends.next(at, region.end).unwrap_or(region.end);
     if at > 0 && text[at - 1].is_ascii_alphanumeric() {
         at = end_of_word(at);
     }
     while let Some(start) = starts.next(at, region.end) {
-        let end = if text[start].is_ascii_alphanumeric() {
-            blob(text, start, &mut passed).map(|(start, read)| {
+        let is_word = text[start].is_ascii_alphanumeric();
+        let end_here = if is_word { end_of_word(start) } else { start + 1 };
+        // Most words are too short for anything.
+        let short = end_here - start < LEAST && end_here < region.end && !is_joint(text[end_here]);
+        let end = if is_word {
+            let found = if short && !begins(text, start, may_be_hex) { None } else { blob(text, start, &mut passed) };
+            found.map(|(start, read)| {
                 draft.copy_all(text, copied..start);
                 draft.line(start);
                 let end = read(text, start, &mut |byte, from| draft.decoded(byte, from)).unwrap_or(start);
@@ -47,17 +55,23 @@ pub(super) fn decode(text: &[u8], region: Range<usize>, draft: &mut Draft) {
                 end
             })
         } else {
-            escape(text, start).map(|(c, end)| {
+            escape(text, start).map(|(c, mut end)| {
                 draft.copy_all(text, copied..start);
                 match c {
                     Escaped::Byte(byte) => draft.decoded(byte, start..end),
                     Escaped::Char(c) => draft.decoded_char(c, start..end),
+                    Escaped::Nothing => {
+                        if let Some(next) = text.get(end) {
+                            draft.decoded(*next, end..end + 1);
+                            end += 1;
+                        }
+                    }
                 }
                 end
             })
         };
         copied = end.unwrap_or(copied);
-        at = end.unwrap_or_else(|| if text[start].is_ascii_alphanumeric() { end_of_word(start) } else { start + 1 });
+        at = end.unwrap_or(end_here);
     }
     if copied > region.start {
         draft.copy_all(text, copied..at.max(region.end));
@@ -67,12 +81,20 @@ pub(super) fn decode(text: &[u8], region: Range<usize>, draft: &mut Draft) {
 enum Escaped {
     Byte(u8),
     Char(char),
+    /// A soft end of a line: what follows goes on.
+    Nothing,
 }
 
 /// The escape at `at`, and where it ends.
 fn escape(text: &[u8], at: usize) -> Option<(Escaped, usize)> {
     match &text[at..] {
         [b'%', a, b, ..] => Some((Escaped::Byte(byte(*a, *b)?), at + 3)),
+        [b'=', b'\n', ..] => Some((Escaped::Nothing, at + 2)),
+        [b'=', b'\r', b'\n', ..] => Some((Escaped::Nothing, at + 3)),
+        [b'=', a, b, ..] => {
+            let byte = byte(*a, *b).filter(|byte| *byte >= b' ' || byte.is_ascii_whitespace())?;
+            (!a.is_ascii_lowercase() && !b.is_ascii_lowercase()).then_some((Escaped::Byte(byte), at + 3))
+        }
         [b'&', b'#', b'x' | b'X', ..] => entity(text, at + 3, 16),
         [b'&', b'#', ..] => entity(text, at + 2, 10),
         [b'&', name @ ..] => {
@@ -158,16 +180,13 @@ fn blob(text: &[u8], at: usize, passed: &mut usize) -> Option<(usize, Read)> {
     if at < *passed {
         return None;
     }
-    // Most words are settled by their first two letters, and have less than so many.
-    if at > 0 && !may_be_hex(text, at) && !may_be_base64(text, at) {
+    let digit = |byte: &&u8| byte.is_ascii_alphanumeric() || is_joint(**byte);
+    // Most words are settled by their first two letters.
+    let long = text[at..].iter().take(LEAST).take_while(digit).count() == LEAST;
+    if !long && !begins(text, at, may_be_hex) {
         return None;
     }
-    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'/' | b'_');
-    let long = text[at..].iter().take(LEAST).filter(|byte| digit(byte)).count() == LEAST;
-    if !long && !may_be_hex(text, at) {
-        return None;
-    }
-    let shifts = if at == 0 { 4 } else { 1 };
+    let shifts = if at == 0 { 8 } else { 1 };
     let mut reads = |start: usize, read: Read| match read(text, start, &mut |_, _| {}) {
         Ok(_) => true,
         Err(end) => {
@@ -176,23 +195,56 @@ fn blob(text: &[u8], at: usize, passed: &mut usize) -> Option<(usize, Read)> {
         }
     };
     for start in at..text.len().min(at + shifts) {
-        if let Some(read) = [hex as Read, base64].into_iter().find(|read| reads(start, *read)) {
+        let mut own = READS.iter().filter(|(_, may_be)| begins(text, start, *may_be)).map(|(read, _)| *read);
+        if let Some(read) = own.find(|read| reads(start, *read)) {
             return Some((start, read));
         }
     }
     None
 }
 
-/// Whether the first byte can be read.
-fn may_be_hex(text: &[u8], at: usize) -> bool {
-    text[at..].first_chunk().is_some_and(|pair: &[u8; 2]| pair.iter().all(|b| b.is_ascii_hexdigit() || *b == b'x'))
+/// Digits of base64 that words do not hold.
+const fn is_joint(byte: u8) -> bool {
+    matches!(byte, b'+' | b'-' | b'/' | b'_')
 }
 
-/// Whether the first byte is one that text can begin with.
-fn may_be_base64(text: &[u8], at: usize) -> bool {
-    let Some(&[first, second]) = text[at..].first_chunk() else { return false };
+#[inline]
+fn begins(text: &[u8], at: usize, may_be: impl Fn([u8; 2]) -> bool) -> bool {
+    text[at..].first_chunk().is_some_and(|pair| may_be(*pair))
+}
+
+/// Whether a text can begin with these two digits.
+type MayBe = fn([u8; 2]) -> bool;
+
+/// What can be read, with what tells at once that it cannot.
+const READS: [(Read, MayBe); 4] =
+    [(binary, may_be_binary), (hex, may_be_hex), (base32, may_be_base32), (base64, may_be_base64)];
+
+fn may_be_binary(pair: [u8; 2]) -> bool {
+    matches!(pair, [b'0', b'0' | b'1'] | [b'1', b'1'])
+}
+
+fn may_be_hex(pair: [u8; 2]) -> bool {
+    pair.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'x')
+}
+
+fn may_be_base64([first, second]: [u8; 2]) -> bool {
     let (Some(first), Some(second)) = (base64_digit(first), base64_digit(second)) else { return false };
     Judge::default().accepts(first << 2 | second >> 4)
+}
+
+fn may_be_base32([first, second]: [u8; 2]) -> bool {
+    let (Some(first), Some(second)) = (base32_digit(first), base32_digit(second)) else { return false };
+    Judge::default().accepts(first << 3 | second >> 2)
+}
+
+const fn base32_digit(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a',
+        b'2'..=b'7' => byte - b'2' + 26,
+        _ => return None,
+    })
 }
 
 const fn base64_digit(byte: u8) -> Option<u8> {
@@ -227,12 +279,55 @@ fn hex(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) -> Re
     if whole && judge.is_text() && judge.seen >= LEAST { Ok(at) } else { Err(passed) }
 }
 
+/// Eight digits of zero and one for a byte, in a row or with signs between them.
+fn binary(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) -> Result<usize, usize> {
+    let (mut judge, mut at) = (Judge::default(), start);
+    loop {
+        let signs = text[at..].iter().take(if at > start { 3 } else { 0 });
+        let from = at + signs.take_while(|byte| matches!(byte, b' ' | b'-' | b',' | b'_' | b'\n' | b'\r')).count();
+        let Some(digits) = text.get(from..from + 8).filter(|digits| digits.iter().all(|c| matches!(c, b'0' | b'1')))
+        else {
+            break;
+        };
+        let byte = digits.iter().fold(0, |byte, digit| byte << 1 | (digit - b'0'));
+        if !judge.accepts(byte) {
+            break;
+        }
+        found(byte, from..from + 8);
+        at = from + 8;
+    }
+    let whole = !text.get(at).is_some_and(u8::is_ascii_alphanumeric) || judge.seen >= 2 * JUDGED;
+    let passed = if judge.seen >= JUDGED { at } else { start };
+    if whole && judge.is_text() && judge.seen >= LEAST { Ok(at) } else { Err(passed) }
+}
+
+/// Five bits a letter, in one case or the other.
+fn base32(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) -> Result<usize, usize> {
+    let end = bits(text, start, 5, base32_digit, found)?;
+    // Letters of both cases, and what goes on, are base64.
+    let run = &text[start..end];
+    let mixed = run.iter().any(u8::is_ascii_uppercase) && run.iter().any(u8::is_ascii_lowercase);
+    let goes_on = text.get(end).is_some_and(|next| next.is_ascii_alphanumeric() || matches!(next, b'+' | b'/'));
+    if mixed || goes_on { Err(start) } else { Ok(end) }
+}
+
 fn base64(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) -> Result<usize, usize> {
+    bits(text, start, 6, base64_digit, found)
+}
+
+/// Letters of so many bits each, also on several lines, up to their padding.
+fn bits(
+    text: &[u8],
+    start: usize,
+    width: u32,
+    value: impl Fn(u8) -> Option<u8>,
+    found: &mut dyn FnMut(u8, Range<usize>),
+) -> Result<usize, usize> {
     let mut judge = Judge::default();
     let (mut at, mut line, mut from, mut end) = (start, start, start, start);
     let (mut bits, mut held) = (0u32, 0u32);
     while let Some(byte) = text.get(at) {
-        let Some(value) = base64_digit(*byte) else {
+        let Some(value) = value(*byte) else {
             if !matches!(byte, b'\n' | b'\r') || at - line < LINE {
                 break;
             }
@@ -243,8 +338,8 @@ fn base64(text: &[u8], start: usize, found: &mut dyn FnMut(u8, Range<usize>)) ->
         if held == 0 {
             from = at;
         }
-        bits = bits << 6 | u32::from(value);
-        held += 6;
+        bits = bits << width | u32::from(value);
+        held += width;
         at += 1;
         if held >= 8 {
             held -= 8;
@@ -273,6 +368,7 @@ struct Judge {
 
 impl Judge {
     fn accepts(&mut self, byte: u8) -> bool {
+        super::step(1);
         match byte {
             0x80..=0xBF if self.awaited > 0 => self.awaited -= 1,
             _ if self.awaited > 0 => return false,

@@ -3,15 +3,16 @@
 
 use std::ops::Range;
 
-use super::encoded;
+use super::{encoded, signs};
 use crate::detect::blocks::{self, BLOCK};
 use crate::detect::words::{KeySet, key_of};
+pub(in crate::detect) use crate::domain::View as Kind;
 
 /// What is looked at before and behind a block that stands out: a run may begin there. Digits for letters are told by the words
 /// around.
 const fn reach(kind: Kind) -> usize {
     match kind {
-        Kind::Leet => 3 * BLOCK,
+        Kind::Leetspeak => 3 * BLOCK,
         _ => BLOCK,
     }
 }
@@ -28,26 +29,27 @@ const LINES: u32 = 5;
 /// Words in another reading, in a piece.
 const WORDS: u32 = 2;
 
-/// A family of decoders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::detect) enum Kind {
-    /// Base64, hexadecimal, percent, entities, escapes.
-    Encoded,
-    /// Letters with something between them.
-    Spaced,
-    /// Digits in the place of letters.
-    Leet,
-    /// One word a line.
-    Lines,
-    Reversed,
-    Rot13,
-}
+/// Every one, in the order in which they are read.
+pub(in crate::detect) const KINDS: [Kind; 11] = [
+    Kind::Encoded,
+    Kind::LettersApart,
+    Kind::Leetspeak,
+    Kind::WordPerLine,
+    Kind::Reversed,
+    Kind::Rot13,
+    Kind::Caesar,
+    Kind::Morse,
+    Kind::Spelling,
+    Kind::WordOrder,
+    Kind::Pieces,
+];
 
 /// Words that are common only when they are read otherwise.
 #[derive(Clone, Copy, Default)]
 pub(in crate::detect) struct Clues {
     reversed: u32,
     rot13: u32,
+    counts: signs::Counts,
 }
 
 const REVERSED: &[&str] = &[
@@ -115,19 +117,35 @@ pub(in crate::detect) fn clue_keys() -> KeySet {
 impl Clues {
     /// Counts a word if it is one.
     pub(in crate::detect) fn word(&mut self, text: &[u8], at: usize) {
-        let word = text.get(at..).unwrap_or_default();
-        let len = word.iter().take(16).take_while(|byte| byte.is_ascii_alphabetic()).count();
-        let word = word.get(..len).unwrap_or_default();
+        let word = word_at(text, at);
         let is = |words: &[&str]| words.iter().any(|other| other.as_bytes().eq_ignore_ascii_case(word));
         self.reversed += u32::from(is(REVERSED));
         self.rot13 += u32::from(is(ROT13));
     }
+
+    /// Counts a word if it is one in another spelling or another alphabet.
+    pub(in crate::detect) fn scrambled(&mut self, text: &[u8], at: usize) {
+        self.counts.word(word_at(text, at), at);
+    }
+
+    /// Counts two words if they are one of the pairs.
+    pub(in crate::detect) fn pair(&mut self, text: &[u8], at: usize) {
+        let words = text.get(at..).unwrap_or_default();
+        self.counts.pair(words.get(..words.len().min(32)).unwrap_or_default(), at);
+    }
+}
+
+/// The letters at `at`, as far as they count.
+fn word_at(text: &[u8], at: usize) -> &[u8] {
+    let word = text.get(at..).unwrap_or_default();
+    let len = word.iter().take(16).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    word.get(..len).unwrap_or_default()
 }
 
 /// Where a piece may be read otherwise.
 pub(in crate::detect) struct Hints {
     /// Blocks that stand out, ascending, with a bit for each [`Kind`].
-    hot: Vec<(usize, u8)>,
+    hot: Vec<(usize, u16)>,
     clues: Clues,
     len: usize,
 }
@@ -146,20 +164,31 @@ pub(in crate::detect) fn hints(text: &[u8], clues: Clues) -> Option<Hints> {
     if hot.len() > plain {
         hot.sort_unstable();
     }
-    let said = clues.reversed >= WORDS || clues.rot13 >= WORDS;
+    let said = clues.reversed >= WORDS || clues.rot13 >= WORDS || clues.counts.any();
     (said || !hot.is_empty()).then_some(Hints { hot, clues, len: text.len() })
 }
 
 impl Hints {
     /// The families of decoders that should look, and where: the blocks that stand out, and a little around.
     pub(in crate::detect) fn regions(&self) -> impl Iterator<Item = (Kind, Vec<Range<usize>>)> {
-        const ALL: [Kind; 6] = [Kind::Encoded, Kind::Spaced, Kind::Leet, Kind::Lines, Kind::Reversed, Kind::Rot13];
-        ALL.into_iter().map(|kind| (kind, self.regions_of(kind))).filter(|(_, regions)| !regions.is_empty())
+        let told = self.hot.iter().fold(0, |all, (_, kinds)| all | kinds);
+        let is_told = move |kind: &Kind| told & bit(*kind) != 0 || self.is_said(*kind);
+        KINDS.into_iter().filter(is_told).map(|kind| (kind, self.regions_of(kind)))
+    }
+
+    fn is_said(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Reversed => self.clues.reversed >= WORDS,
+            Kind::Rot13 => self.clues.rot13 >= WORDS,
+            kind => self.clues.counts.tell(kind),
+        }
     }
 
     fn regions_of(&self, kind: Kind) -> Vec<Range<usize>> {
         let mut regions: Vec<Range<usize>> = Vec::new();
-        if kind == Kind::Reversed && self.clues.reversed >= WORDS || kind == Kind::Rot13 && self.clues.rot13 >= WORDS {
+        if kind == Kind::Spelling {
+            regions.extend(self.clues.counts.misspelled(self.len));
+        } else if self.is_said(kind) {
             regions.push(0..self.len);
         }
         for (block, _) in self.hot.iter().filter(|(_, kinds)| kinds & bit(kind) != 0) {
@@ -174,34 +203,63 @@ impl Hints {
     }
 }
 
-const fn bit(kind: Kind) -> u8 {
+pub(super) const fn bit(kind: Kind) -> u16 {
     1 << kind as u8
 }
 
 /// Calls `found` with the blocks that stand out.
-fn blocks(text: &[u8], mut found: impl FnMut(usize, u8)) {
+fn blocks(text: &[u8], mut found: impl FnMut(usize, u16)) {
     // How many letters and digits the block before ended with.
     let mut before = 0;
     blocks::each(text, |at, block| {
         let digits = blocks::digits(block);
         let words = digits | blocks::ascii_letters(block);
         let lines = blocks::lines(block);
-        let alone = (words & !(words << 1) & !(words >> 1)).count_ones() >= ALONE;
-        let digit_count = if digits == 0 { 0 } else { digits.count_ones() };
-        let encoded = has_run(words) || before + words.trailing_ones() >= RUN || digit_count >= DIGITS;
-        before = if words == u64::MAX { RUN } else { words.leading_ones() };
-        let line_count = if lines & lines.wrapping_sub(1) == 0 { 0 } else { lines.count_ones() };
-        let listed = line_count >= LINES && (words & !(words << 1)).count_ones() <= line_count + 2;
-        let touching = digit_count >= TOUCHING && (digits & (words & !digits) >> 1).count_ones() >= TOUCHING;
-        let flag = |holds: bool, kind| if holds { bit(kind) } else { 0 };
-        let kinds = flag(encoded, Kind::Encoded)
-            | flag(alone, Kind::Spaced)
-            | flag(listed, Kind::Lines)
-            | flag(touching, Kind::Leet);
+        let alone = words & !(words << 1) & !(words >> 1);
+        let run = has_run(words) || before + words.trailing_ones() >= RUN;
+        before = words.leading_ones();
+        let mut kinds = if run { bit(Kind::Encoded) } else { 0 };
+        let touching = digits & (words & !digits) >> 1;
+        // Most blocks have few of any.
+        if touching != 0 || (alone | lines).count_ones() >= LINES || digits.count_ones() >= DIGITS {
+            kinds |= counted(digits, words, alone, touching, lines);
+        }
+        if words << (BLOCK / 2) == 0 || words >> (BLOCK / 2) == 0 {
+            kinds |= morse(block, words);
+        }
+        let mut signs = blocks::signs(block);
+        while signs != 0 {
+            kinds |= signs::sign(text, at + signs.trailing_zeros() as usize).map_or(0, bit);
+            signs &= signs - 1;
+        }
         if kinds != 0 {
             found(at / BLOCK, kinds);
         }
     });
+}
+
+/// What stands out in a block for how many there are of a kind.
+#[inline(never)]
+fn counted(digits: u64, words: u64, alone: u64, touching: u64, lines: u64) -> u16 {
+    let flag = |holds: bool, kind| if holds { bit(kind) } else { 0 };
+    let lines = lines.count_ones();
+    let listed = lines >= LINES && (words & !(words << 1)).count_ones() <= lines + 2;
+    flag(digits.count_ones() >= DIGITS, Kind::Encoded)
+        | flag(alone.count_ones() >= ALONE, Kind::LettersApart)
+        | flag(listed, Kind::WordPerLine)
+        | flag(touching.count_ones() >= TOUCHING, Kind::Leetspeak)
+}
+
+/// Whether half of a block without letters in it may be Morse.
+#[inline(never)]
+fn morse(block: &[u8; BLOCK], words: u64) -> u16 {
+    let strokes = blocks::strokes(block);
+    let half =
+        |words: u64, strokes: u64, text: &[u8]| words == 0 && strokes.count_ones() >= 6 && signs::looks_morse(text);
+    let (head, tail) = block.split_at(BLOCK / 2);
+    let low = BLOCK / 2;
+    let holds = half(words << low, strokes << low, head) || half(words >> low, strokes >> low, tail);
+    if holds { bit(Kind::Morse) } else { 0 }
 }
 
 /// Whether [`RUN`] bits in a row are set.

@@ -60,6 +60,95 @@ fn leet(text: &str) -> String {
     })
 }
 
+fn shifted(text: &str, by: u8) -> String {
+    each(text, |c| match c {
+        'a'..='z' => char::from((c as u8 - b'a' + by) % 26 + b'a').to_string(),
+        'A'..='Z' => char::from((c as u8 - b'A' + by) % 26 + b'A').to_string(),
+        _ => c.to_string(),
+    })
+}
+
+fn base32(text: &str) -> String {
+    let letter = |value: u64| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[value as usize]);
+    let five = |bytes: &[u8]| {
+        let bits =
+            bytes.iter().chain(std::iter::repeat(&0)).take(5).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let letters = (bytes.len() * 8).div_ceil(5);
+        let own = (0..letters).map(|i| letter(bits >> (35 - 5 * i) & 31)).collect::<String>();
+        format!("{own:=<8}")
+    };
+    text.as_bytes().chunks(5).map(five).collect()
+}
+
+fn morse(text: &str) -> String {
+    let signs = |c: char| match c.to_ascii_lowercase() {
+        'a' => ".-",
+        'b' => "-...",
+        'c' => "-.-.",
+        'd' => "-..",
+        'e' => ".",
+        'f' => "..-.",
+        'g' => "--.",
+        'h' => "....",
+        'i' => "..",
+        'j' => ".---",
+        'k' => "-.-",
+        'l' => ".-..",
+        'm' => "--",
+        'n' => "-.",
+        'o' => "---",
+        'p' => ".--.",
+        'q' => "--.-",
+        'r' => ".-.",
+        's' => "...",
+        't' => "-",
+        'u' => "..-",
+        'v' => "...-",
+        'w' => ".--",
+        'x' => "-..-",
+        'y' => "-.--",
+        'z' => "--..",
+        '0' => "-----",
+        '1' => ".----",
+        '2' => "..---",
+        '3' => "...--",
+        '4' => "....-",
+        '5' => ".....",
+        '6' => "-....",
+        '7' => "--...",
+        '8' => "---..",
+        '9' => "----.",
+        '.' => ".-.-.-",
+        '-' => "-....-",
+        ' ' => "/",
+        _ => "",
+    };
+    text.chars().map(signs).filter(|signs| !signs.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The letters inside of every word turned round by one.
+fn misspelled(text: &str) -> String {
+    text.split_inclusive(|c: char| !c.is_ascii_alphabetic())
+        .map(|word| {
+            let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let mut bytes = word.as_bytes().to_vec();
+            if letters >= 4 {
+                bytes[1..letters - 1].rotate_left(1);
+            }
+            String::from_utf8(bytes).unwrap()
+        })
+        .collect()
+}
+
+fn soft(text: &str) -> String {
+    text.as_bytes().chunks(9).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("=\n")
+}
+
+/// Cut in pieces of five, with the same between them.
+fn cut(text: &str, between: &str) -> String {
+    text.as_bytes().chunks(5).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join(between)
+}
+
 /// Every way of hiding that is read, by name.
 fn hidden(text: &str) -> Vec<(&'static str, String)> {
     let percent = each(text, |c| format!("%{:02X}", c as u32));
@@ -90,6 +179,27 @@ fn hidden(text: &str) -> Vec<(&'static str, String)> {
         ("reversed", text.chars().rev().collect()),
         ("rot13", rot13(text)),
         ("base64 of rot13", STANDARD.encode(rot13(text))),
+        ("base32", base32(text)),
+        ("base32 in small letters", base32(text).to_lowercase()),
+        ("base32 of base64", base32(&inner)),
+        ("binary", text.bytes().map(|byte| format!("{byte:08b}")).collect::<Vec<_>>().join(" ")),
+        ("binary in a row", text.bytes().map(|byte| format!("{byte:08b}")).collect()),
+        ("quoted-printable", each(text, |c| format!("={:02X}", c as u32))),
+        ("soft ends of lines", soft(text)),
+        ("Morse", morse(text)),
+        ("another shift", shifted(text, 3)),
+        ("one more shift", shifted(text, 21)),
+        ("other spelling", misspelled(text)),
+        ("words turned round", text.split(' ').rev().collect::<Vec<_>>().join(" ")),
+        ("a sum of texts", format!("x = \"{}\"", cut(text, "\" + \""))),
+        ("a sum of texts over lines", format!("x = '{}'", cut(text, "' +\n  '"))),
+        ("texts with names", format!("a = '{}';", cut(text, "'; b = '"))),
+        ("a text in a text", format!("{{\"a\": \"{}\"}}", text.replace(' ', "\\n"))),
+        ("combining marks", each(text, |c| format!("{c}\u{301}\u{334}\u{1DC4}"))),
+        ("right to left", format!("\u{202E}{}\u{202C}", text.chars().rev().collect::<String>())),
+        ("tags", each(text, |c| char::from_u32(0xE0000 + c as u32).unwrap().to_string())),
+        ("variation selectors", each(text, |c| char::from_u32(0xE0100 + c as u32 - 16).unwrap().to_string())),
+        ("a comment inside of words", text.replace("no", "n<!-- x -->o").replace("st", "s<!---->t")),
     ]
 }
 
@@ -155,6 +265,12 @@ fn redacted(text: &str) -> (String, Vec<std::ops::Range<usize>>) {
     (rest, spans)
 }
 
+/// A soft end of a line in the middle of the card.
+fn rest_of_line(whole: &str, at: usize, card: &str) -> String {
+    let (head, tail) = whole.split_at(at + card.len() / 2 - 1);
+    format!("{head}=\n{tail}")
+}
+
 /// Ways of hiding in which digits are hidden, with the text around.
 fn around(before: &str, card: &str, behind: &str) -> Vec<(String, std::ops::Range<usize>)> {
     let whole = format!("{before} card {card} {behind}");
@@ -171,6 +287,15 @@ fn around(before: &str, card: &str, behind: &str) -> Vec<(String, std::ops::Rang
         run(&|text| each(text, |c| format!("&#x{:02x};", c as u32)), 6),
         run(&|text| each(text, |c| format!("\\u{:04x}", c as u32)), 6),
         run(&|text| each(text, |c| format!("\\x{:02x}", c as u32)), 4),
+        run(&|text| each(text, |c| format!("={:02X}", c as u32)), 3),
+        run(&|text| text.bytes().map(|byte| format!("{byte:08b}")).collect(), 8),
+        (base32(&whole), at * 8 / 5..((at + card.len()) * 8).div_ceil(5)),
+        (rest_of_line(&whole, at, card), at..at + card.len() + 2),
+        {
+            let reversed: String = whole.chars().rev().collect();
+            let end = reversed.len() - at;
+            (format!("eht htiw {reversed}"), 9 + end - card.len()..9 + end)
+        },
     ]
 }
 

@@ -128,10 +128,10 @@ struct Look {
 
 impl Judge {
     /// What is to be done in `text`, which stands at `path`, from byte `from` on. `ended`: nothing follows.
-    fn judge(&self, text: &str, path: &str, from: usize, ended: bool) -> Look {
+    fn judge(&mut self, text: &str, path: &str, from: usize, ended: bool) -> Look {
         let mut found = Vec::new();
         let attacks = self.policy.asks_about_attacks_in_answers();
-        self.engine.scan_answer(text, attacks, self.policy.custom(), &mut found);
+        self.report.coverage.views |= self.engine.scan_answer(text, attacks, self.policy.custom(), &mut found);
         let looked = self.restorer.as_ref().map(|restorer| restorer.look(text, from, ended, is_signed(path)));
         let (mut restored, open) = looked.unwrap_or((Vec::new(), text.len()));
         // A token of ours is no data of anybody's, whatever it looks like; what is found around one goes with it.
@@ -151,7 +151,7 @@ impl Judge {
         Look { verdict, restored, open }
     }
 
-    fn whole(&self, text: &str, path: &str) -> Look {
+    fn whole(&mut self, text: &str, path: &str) -> Look {
         self.judge(text, path, 0, true)
     }
 

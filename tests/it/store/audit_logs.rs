@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use sentinel::domain::{
     Action, AnswerRecord, ApiKeyId, AuditEvent, AuditFinding, AuditId, Category, Completion, Coverage, Detector,
-    Direction, Erased, OrgId, Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, WorkspaceId,
+    Direction, Erased, OrgId, Outcome, PolicyId, Role, Severity, SkipReason, Skipped, Source, Timestamp, View,
+    ViewStop, Views, WorkspaceId,
 };
 use sentinel::store::{AuditFilter, AuditRow, DayCount};
 
@@ -56,6 +57,12 @@ pub(super) fn full(org: OrgId, at: Timestamp) -> AuditRow {
             scanned: 3,
             segments: 4,
             skipped: vec![Skipped { reason: SkipReason::DecoderLimit, path: "part".into(), bytes: 9 }],
+            views: {
+                let mut views = Views::default();
+                views.read(View::Morse);
+                views.stopped(View::Encoded, ViewStop::Depth);
+                views
+            },
         },
         error_code: Some("content_filter".into()),
     };
