@@ -18,6 +18,7 @@ const NEEDING: &[(&str, u16, &str)] = &[
     ("confirmMfa", 409, "an enrolment under way"),
     ("deleteOrganization", 422, "the name of the caller's organization"),
     ("disableMfa", 422, "the password of the caller, who has not changed it to the example's"),
+    ("escalateAuditLog", 409, "a request whose review is not open yet"),
     ("refresh", 401, "a refresh token"),
     ("regenerateRecoveryCodes", 422, "the password of the caller, who has not changed it to the example's"),
     ("restoreOrganization", 400, "the token in the answer to the deletion, or in its mail"),
