@@ -247,7 +247,7 @@ pub(super) fn decode(kind: ViewKind, piece: &str, regions: Vec<Range<usize>>, bu
             ViewKind::Caesar => scrambled::shift_back(text, &mut draft),
             ViewKind::Morse => scrambled::morse(text, region.clone(), &mut draft),
             ViewKind::Spelling => scrambled::respell(text, region.clone(), &mut draft),
-            ViewKind::WordOrder => scrambled::turn_words(text, &mut draft),
+            ViewKind::WordOrder => scrambled::turn_words(text, region.clone(), &mut draft),
             ViewKind::Pieces => scrambled::join_pieces(text, region.clone(), &mut draft),
             ViewKind::Normalised | ViewKind::Joined => {}
         }

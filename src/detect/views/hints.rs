@@ -185,11 +185,9 @@ impl Hints {
     }
 
     fn regions_of(&self, kind: Kind) -> Vec<Range<usize>> {
-        let mut regions: Vec<Range<usize>> = Vec::new();
-        if kind == Kind::Spelling {
-            regions.extend(self.clues.counts.misspelled(self.len));
-        } else if self.is_said(kind) {
-            regions.push(0..self.len);
+        let mut regions = Vec::new();
+        if self.is_said(kind) {
+            regions = self.clues.counts.places(kind, self.len);
         }
         for (block, _) in self.hot.iter().filter(|(_, kinds)| kinds & bit(kind) != 0) {
             let start = (block * BLOCK).saturating_sub(reach(kind));

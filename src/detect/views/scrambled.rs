@@ -703,12 +703,13 @@ const LONG: u16 = {
 };
 
 /// The words from the last to the first.
-pub(super) fn turn_words(text: &[u8], draft: &mut Draft) {
-    let mut end = text.len();
-    while end > 0 {
-        let start = text[..end].iter().rposition(u8::is_ascii_whitespace).map_or(0, |blank| blank + 1);
+pub(super) fn turn_words(text: &[u8], region: Range<usize>, draft: &mut Draft) {
+    let mut end = region.end;
+    while end > region.start {
+        let blank = text[region.start..end].iter().rposition(u8::is_ascii_whitespace);
+        let start = blank.map_or(region.start, |blank| region.start + blank + 1);
         text[start..end].iter().zip(start..).for_each(|(byte, at)| draft.decoded(*byte, at..at + 1));
-        if start == 0 {
+        if start == region.start {
             break;
         }
         draft.decoded(b' ', start - 1..start);

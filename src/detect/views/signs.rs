@@ -6,8 +6,12 @@ use super::hints::Kind;
 use super::scrambled::{Shifts, is_misspelled, misspelled_heads, seam, shifted_heads};
 use crate::detect::words::{KeySet, key_of, pair_key};
 
-/// Two words in another spelling, or two pairs of words in the other order, that are no further apart than this are a sign, in bytes.
+/// Two words in another spelling that are no further apart than this are a sign, in bytes. So much is read around them.
 const NEAR: usize = 256;
+/// The same for two pairs of words in the other order. Words without a sense, as in lists, hold some by chance.
+const NEAR_PAIRS: usize = 96;
+/// Places that are kept apart; the last one takes in those that follow.
+const PLACES: usize = 8;
 
 /// Words that stand before the other when a text is written from its last word to its first.
 const PAIRS: &[(&str, &[&str])] = &[
@@ -32,27 +36,42 @@ const PAIRS: &[(&str, &[&str])] = &[
 /// What was seen of the words of a piece.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
-    spelled: Near,
-    turned: Near,
+    spelled: Near<NEAR>,
+    turned: Near<NEAR_PAIRS>,
     shifts: Shifts,
 }
 
-/// Where two of a kind stand near one another; one may stand anywhere by chance.
+/// Where two of a kind stand within `N` bytes; one may stand anywhere by chance.
 #[derive(Clone, Copy, Default)]
-struct Near {
+struct Near<const N: usize> {
     /// Where the last one stands.
     last: Option<usize>,
-    /// Where the first that has another near it stands, and the last.
-    told: Option<(usize, usize)>,
+    /// From the first to the last of those that stand near one another, ascending.
+    told: [Option<(usize, usize)>; PLACES],
 }
 
-impl Near {
+impl<const N: usize> Near<N> {
     fn note(&mut self, at: usize) {
-        if let Some(last) = self.last.replace(at)
-            && at - last.min(at) <= NEAR
-        {
-            self.told = Some((self.told.map_or(last, |(first, _)| first), at));
+        let Some(last) = self.last.replace(at).filter(|last| at - last.min(&at) <= N) else { return };
+        let free = self.told.iter().position(Option::is_none).unwrap_or(PLACES);
+        let before = free.checked_sub(1).and_then(|before| self.told.get_mut(before)).and_then(Option::as_mut);
+        match before {
+            Some((_, end)) if free == PLACES || last <= *end + 2 * NEAR => *end = at,
+            _ => {
+                if let Some(place) = self.told.get_mut(free) {
+                    *place = Some((last, at));
+                }
+            }
         }
+    }
+
+    fn any(&self) -> bool {
+        self.told[0].is_some()
+    }
+
+    /// The places and what is around them, in a text of so many bytes.
+    fn places(&self, len: usize) -> impl Iterator<Item = Range<usize>> {
+        self.told.into_iter().flatten().map(move |(first, last)| first.saturating_sub(NEAR)..(last + NEAR).min(len))
     }
 }
 
@@ -97,17 +116,20 @@ impl Counts {
     /// Whether so much was seen that the piece is to be read so.
     pub(super) fn tell(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Spelling => self.spelled.told.is_some(),
+            Kind::Spelling => self.spelled.any(),
             Kind::Caesar => self.shifts.told().is_some(),
-            Kind::WordOrder => self.turned.told.is_some(),
+            Kind::WordOrder => self.turned.any(),
             _ => false,
         }
     }
 
-    /// Where words stand in another spelling, in a text of so many bytes.
-    pub(super) fn misspelled(&self, len: usize) -> Option<Range<usize>> {
-        let (first, last) = self.spelled.told?;
-        Some(first.saturating_sub(NEAR)..(last + NEAR).min(len))
+    /// Where the text is to be read so, in a text of so many bytes: all of it, where one letter is as good as another.
+    pub(super) fn places(&self, kind: Kind, len: usize) -> Vec<Range<usize>> {
+        match kind {
+            Kind::Spelling => self.spelled.places(len).collect(),
+            Kind::WordOrder => self.turned.places(len).collect(),
+            _ => vec![0..len],
+        }
     }
 
     pub(super) fn any(&self) -> bool {
