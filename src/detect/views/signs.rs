@@ -128,7 +128,7 @@ impl Counts {
         match kind {
             Kind::Spelling => self.spelled.places(len).collect(),
             Kind::WordOrder => self.turned.places(len).collect(),
-            _ => vec![0..len],
+            _ => std::iter::once(0..len).collect(),
         }
     }
 
