@@ -10,7 +10,9 @@ mod encoded;
 mod fuzz;
 mod hints;
 mod scrambled;
+mod shifts;
 mod signs;
+mod spelling;
 #[cfg(test)]
 mod tests;
 
@@ -244,9 +246,9 @@ pub(super) fn decode(kind: ViewKind, piece: &str, regions: Vec<Range<usize>>, bu
             ViewKind::WordPerLine => disguise::join_lines(text, region.clone(), &mut draft),
             ViewKind::Reversed => disguise::reverse(piece, &mut draft),
             ViewKind::Rot13 => disguise::rot13(text, &mut draft),
-            ViewKind::Caesar => scrambled::shift_back(text, &mut draft),
+            ViewKind::Caesar => shifts::shift_back(text, &mut draft),
             ViewKind::Morse => scrambled::morse(text, region.clone(), &mut draft),
-            ViewKind::Spelling => scrambled::respell(text, region.clone(), &mut draft),
+            ViewKind::Spelling => spelling::respell(text, region.clone(), &mut draft),
             ViewKind::WordOrder => scrambled::turn_words(text, region.clone(), &mut draft),
             ViewKind::Pieces => scrambled::join_pieces(text, region.clone(), &mut draft),
             ViewKind::Normalised | ViewKind::Joined => {}

@@ -1,9 +1,11 @@
-//! Signs of what [`scrambled`](super::scrambled) reads.
+//! Signs of what [`scrambled`](super::scrambled), [`shifts`](super::shifts) and [`spelling`](super::spelling) read.
 
 use std::ops::Range;
 
 use super::hints::Kind;
-use super::scrambled::{Shifts, is_misspelled, misspelled_heads, seam, shifted_heads};
+use super::scrambled::seam;
+use super::shifts::{Shifts, shifted_heads};
+use super::spelling::{is_misspelled, misspelled_heads};
 use crate::detect::words::{KeySet, key_of, pair_key};
 
 /// Two words in another spelling that are no further apart than this are a sign, in bytes. So much is read around them.
